@@ -1,0 +1,1 @@
+"""Mining: a detector over clips gives a catalog of anchor segments."""

@@ -1,0 +1,1 @@
+"""Recordings as they are found: manifests and the open sound set."""

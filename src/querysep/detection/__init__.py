@@ -1,0 +1,1 @@
+"""ST-SED: weak labels in, presence map and latent embedding out."""

@@ -1,0 +1,1 @@
+"""The border: audio files, weights folders and presets to tensors and back."""

@@ -1,0 +1,1 @@
+"""From what a user means to a condition."""

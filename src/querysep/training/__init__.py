@@ -1,0 +1,1 @@
+"""Lightning modules, data modules and losses: the only place that knows Lightning."""
