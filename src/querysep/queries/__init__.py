@@ -1,1 +1,1 @@
-"""From what a user means to a condition."""
+"""Queries: what a user gives becomes the condition that the separator takes."""
