@@ -1,0 +1,16 @@
+"""Mixture + query -> target, residual and report: what most users meet."""
+
+from querysep.pipeline.detector import Detector
+from querysep.pipeline.report import MixtureFacts, QueryFacts, SeparationReport
+from querysep.pipeline.separator import Separation, Separator
+from querysep.pipeline.to_files import SeparatedFiles
+
+__all__ = [
+    "Detector",
+    "MixtureFacts",
+    "QueryFacts",
+    "SeparatedFiles",
+    "Separation",
+    "SeparationReport",
+    "Separator",
+]

@@ -1,0 +1,132 @@
+"""The detector as users meet it: what is heard when, and how surely a query's sound is there."""
+
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from torch import Tensor
+
+from querysep.detection.windows import Event, PresenceMap, PresenceStream, events
+from querysep.dsp.streaming_resampler import StreamingResampler
+from querysep.io.mixture_source import MixtureSource
+from querysep.model import Model, load_model
+from querysep.progress import Progress, silent
+from querysep.types import FloatArray
+
+
+class Detector:
+    """Sound event detection on recordings of any length, rate and channel count.
+
+    Args:
+        model: a loaded model.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+
+    @classmethod
+    def load(cls, name: str | Path = "default", device: str = "auto") -> Self:
+        """Load a model by name or folder.
+
+        Raises:
+            WeightsError: there is no such model, or it is damaged.
+            DeviceError: the device is not there.
+        """
+        return cls(load_model(name, device))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the presence map."""
+        return self.model.labels
+
+    def presence(self, audio: Any, sample_rate: int | None = None, *, progress: Progress = silent) -> PresenceMap:
+        """Give the framewise probabilities of every class.
+
+        Args:
+            audio: a path, Audio, or an array or tensor of shape (time,) or (channel, time).
+            sample_rate: of an array or tensor, in Hz.
+            progress: told the seconds done.
+
+        Raises:
+            AudioError: the recording cannot be used.
+        """
+        source = MixtureSource(audio, sample_rate)
+        listener = Listener(self.model, source.sample_rate)
+        total_s = None if source.approximate_samples is None else source.approximate_samples / source.sample_rate
+        done = 0
+        for block in source.blocks():
+            listener.push(block)
+            done += block.shape[1]
+            progress(done / source.sample_rate, total_s, "detecting")
+        return listener.finish()
+
+    def detect(
+        self, audio: Any, sample_rate: int | None = None, *, threshold: float = 0.5, progress: Progress = silent
+    ) -> list[Event]:
+        """Give the stretches in which a class is present, by onset.
+
+        Args:
+            audio: as `presence`.
+            sample_rate: of an array or tensor, in Hz.
+            threshold: least probability, 0..1.
+            progress: told the seconds done.
+
+        Raises:
+            AudioError: the recording cannot be used.
+        """
+        return events(self.presence(audio, sample_rate, progress=progress), self.labels, threshold)
+
+
+class Listener:
+    """Build a presence map from blocks of any rate and channel count.
+
+    Args:
+        model: a loaded model.
+        sample_rate: of the blocks, in Hz.
+    """
+
+    def __init__(self, model: Model, sample_rate: int) -> None:
+        rate = model.detector.config.sample_rate
+        self._resampler = StreamingResampler(sample_rate, rate)
+        self._stream = PresenceStream(model.detector, model.device)
+        self._heard = False
+
+    def push(self, block: FloatArray) -> None:
+        """Take a block of shape (channel, time) in."""
+        self._push(self._resampler.push(block.mean(axis=0, keepdims=True, dtype=np.float32)))
+
+    def _push(self, mono: FloatArray) -> None:
+        if mono.shape[1]:
+            self._heard = True
+            self._stream.push(mono[0])
+
+    def finish(self) -> PresenceMap:
+        """Give the presence map of all blocks."""
+        self._push(self._resampler.finish())
+        if not self._heard:  # so short that resampling leaves nothing
+            self._stream.push(np.zeros(1, np.float32))
+        return self._stream.finish()
+
+
+def presence_score(profile: Tensor, presence: PresenceMap) -> float:
+    """Say how surely a query's sound is somewhere in a mixture.
+
+    With the query's class profile q and the mixture's presence map m, the share of q that m covers at a time t is
+    s(t) = sum_c min(q_c, m_c(t)) / sum_c q_c; the score is the largest s(t). It is not calibrated.
+
+    Args:
+        profile: probabilities of the classes in the query, shape (class,).
+        presence: of the mixture.
+
+    Returns:
+        0..1; 0 for a query in which no class is heard.
+    """
+    wanted = profile.float().cpu().numpy()
+    total = float(wanted.sum())
+    if total <= 0:
+        return 0.0
+    best = 0.0
+    for start in range(0, presence.framewise.shape[1], 4096):
+        part = presence.framewise[:, start : start + 4096]
+        best = max(best, float(np.minimum(part, wanted[:, None]).sum(axis=0).max()) / total)
+    return min(1.0, best)

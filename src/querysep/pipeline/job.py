@@ -1,0 +1,127 @@
+"""One mixture, its resolved queries, and the report on what became of them."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from querysep.errors import AudioError
+from querysep.io.mixture_source import MixtureSource
+from querysep.model import Model
+from querysep.pipeline.one_pass import Combine, OnePass, Piece
+from querysep.pipeline.report import MixtureFacts, QueryFacts, SeparationReport, querysep_version
+from querysep.progress import Progress
+from querysep.queries.resolve import Condition
+
+HARDLY_PRESENT = 0.1
+_LOW_RATE = 16_000  # Hz
+
+
+@dataclass
+class Job:
+    """A separation that runs once.
+
+    Attributes:
+        model: a loaded model.
+        source: the mixture.
+        conditions: the resolved queries.
+        combine: "mean", "max" or "each".
+        per_channel: estimate a mask for each channel.
+        started: when the work began, by ``time.perf_counter``.
+        progress: told the seconds done.
+    """
+
+    model: Model
+    source: MixtureSource
+    conditions: list[Condition]
+    combine: Combine
+    per_channel: bool
+    started: float
+    progress: Progress
+    _pass: OnePass = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._pass = OnePass(
+            self.model, self.conditions, self.source.sample_rate, combine=self.combine, per_channel=self.per_channel
+        )
+
+    def run(self) -> Iterator[Piece]:
+        """Separate, piece by piece.
+
+        Raises:
+            AudioError: the mixture cannot be used.
+        """
+        rate, stated = self.source.sample_rate, self.source.approximate_samples
+        total_s = None if stated is None else stated / rate
+        done = 0
+        self.progress(0.0, total_s, "separating")
+        for piece in self._pass.run(self.source.blocks()):
+            done += piece.mixture.shape[1]
+            self.progress(done / rate, total_s, "separating")
+            yield piece
+        if done == 0:
+            raise AudioError("The mixture holds no samples. Give a recording with sound.")
+
+    def reports(self, limited: Sequence[int] | None = None) -> list[SeparationReport]:
+        """Report on each target; call it once, after the last piece.
+
+        Args:
+            limited: for each target, how many of its samples were limited to fit FLAC.
+        """
+        presences = self._pass.presences()
+        facts = [
+            QueryFacts(
+                kind=condition.query.kind,
+                text=condition.query.text,
+                examples_used=condition.examples_used,
+                seconds_used=condition.seconds_used,
+                presence=presence,
+            )
+            for condition, presence in zip(self.conditions, presences, strict=True)
+        ]
+        groups = [[index] for index in range(len(facts))] if self.combine == "each" else [list(range(len(facts)))]
+        counts = limited or [0] * len(groups)
+        return [self._report(group, facts, count) for group, count in zip(groups, counts, strict=True)]
+
+    def _report(self, group: list[int], facts: list[QueryFacts], limited: int) -> SeparationReport:
+        seconds = time.perf_counter() - self.started
+        source = self.source
+        duration_s = self._pass.samples / source.sample_rate
+        presence = self._presence([facts[index].presence for index in group])
+        return SeparationReport(
+            querysep_version=querysep_version(),
+            model=self.model.name,
+            model_hash=self.model.hash,
+            device=str(self.model.device),
+            seconds=seconds,
+            real_time_factor=seconds / duration_s,
+            mixture=MixtureFacts(
+                path=None if source.path is None else str(source.path),
+                duration_s=duration_s,
+                sample_rate=source.sample_rate,
+                channels=source.channels,
+            ),
+            queries=[facts[index] for index in group],
+            combine=self.combine,
+            per_channel=self.per_channel,
+            presence=presence,
+            warnings=self._warnings([self.conditions[index] for index in group], presence, limited),
+        )
+
+    def _presence(self, presences: list[float]) -> float:
+        """Examples of one sound are averaged; of alternatives the most present counts."""
+        return sum(presences) / len(presences) if self.combine == "mean" else max(presences)
+
+    def _warnings(self, conditions: list[Condition], presence: float, limited: int) -> list[str]:
+        found = [warning for condition in conditions for warning in condition.warnings]
+        if self._pass.is_silent:
+            found.append("The mixture is silent, so the target is silent too.")
+        elif presence < HARDLY_PRESENT:
+            found.append(f"The queried sound was hardly found in the mixture (presence {presence:.2f}).")
+        if self.source.sample_rate < _LOW_RATE:
+            found.append(
+                f"The mixture's rate is only {self.source.sample_rate} Hz; with nothing above "
+                f"{self.source.sample_rate // 2} Hz, sounds are harder to tell apart."
+            )
+        if limited:
+            found.append(f"{limited} samples of the target were limited so that FLAC can hold target and residual.")
+        return found

@@ -1,0 +1,57 @@
+"""What was done, with what, how long it took, and what the user should know."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from querysep.queries.query import QueryKind
+
+
+class MixtureFacts(BaseModel):
+    """The recording that was separated."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str | None = Field(description="the file; null for samples in memory")
+    duration_s: float
+    sample_rate: int = Field(description="Hz")
+    channels: int
+
+
+class QueryFacts(BaseModel):
+    """A query, as it was understood."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: QueryKind
+    text: str = Field(description="as the user wrote it")
+    examples_used: int = Field(description="files, spans or sounds that went into the condition")
+    seconds_used: float = Field(description="length of what was not silent in them")
+    presence: float = Field(ge=0, le=1, description="how surely the mixture holds this query's sound")
+
+
+class SeparationReport(BaseModel):
+    """The report beside the target and the residual."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    querysep_version: str
+    model: str
+    model_hash: str
+    device: str
+    seconds: float = Field(description="time taken, queries included")
+    real_time_factor: float = Field(description="time taken over the mixture's duration")
+    mixture: MixtureFacts
+    queries: list[QueryFacts]
+    combine: str = Field(description="how several queries became one target: mean, max or each")
+    per_channel: bool
+    presence: float = Field(ge=0, le=1, description="of the sound asked for in the mixture; not calibrated")
+    warnings: list[str]
+
+
+def querysep_version() -> str:
+    """Return the version of the installed package."""
+    try:
+        return version("querysep")
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,249 @@
+"""The one class most users meet: mixture + query -> Separation."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from querysep.errors import QueryError
+from querysep.io.audio_writer import check_format
+from querysep.io.files import check_output
+from querysep.io.mixture_source import MixtureSource, as_audio
+from querysep.model import Model, load_model
+from querysep.pipeline.detector import Detector
+from querysep.pipeline.job import Job
+from querysep.pipeline.one_pass import Combine, OnePass
+from querysep.pipeline.report import SeparationReport
+from querysep.pipeline.to_files import SeparatedFiles, check_full_scale, plan, write_files
+from querysep.progress import Progress, silent
+from querysep.queries.query import Query
+from querysep.queries.resolve import Condition, ReadSpan, resolve
+from querysep.types import Audio, FloatArray
+
+
+@dataclass(frozen=True)
+class Separation:
+    """A mixture taken apart; target + residual = mixture.
+
+    Attributes:
+        target: what the query asked for.
+        residual: everything else.
+        presence: how surely the mixture holds the sound asked for, 0..1, not calibrated.
+        report: what was done, and every warning.
+    """
+
+    target: Audio
+    residual: Audio
+    presence: float
+    report: SeparationReport
+
+
+class Separator:
+    """Take the sound a query asks for out of mixtures of any length, rate and channel count.
+
+    Args:
+        model: a loaded model.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.detector = Detector(model)
+
+    @classmethod
+    def load(cls, name: str | Path = "default", device: str = "auto") -> Self:
+        """Load a model: the name of a bundled one, or a weights folder.
+
+        Raises:
+            WeightsError: there is no such model, or it is damaged.
+            DeviceError: the device is not there.
+        """
+        return cls(load_model(name, device))
+
+    def separate(
+        self,
+        mixture: Any,
+        query: Any,
+        *,
+        sample_rate: int | None = None,
+        not_: Any = None,
+        combine: Combine = "mean",
+        per_channel: bool = False,
+        progress: Progress = silent,
+    ) -> Separation:
+        """Separate a mixture in memory.
+
+        Args:
+            mixture: a path, Audio, or an array or tensor of shape (time,) or (channel, time).
+            query: a `Query`, a string as on the command line, a path, Audio, an array, or a list of these.
+            sample_rate: of arrays, in Hz.
+            not_: what must not be in the target; not in this version.
+            combine: "mean" averages several queries into one condition, "max" takes the largest of their masks.
+            per_channel: estimate a mask for each channel instead of one for all.
+            progress: told the seconds done.
+
+        Raises:
+            AudioError: the mixture cannot be used.
+            QueryError: a query cannot be used.
+        """
+        if combine == "each":
+            raise QueryError("combine='each' gives several results: use separate_each() or separate_file().")
+        results = self._in_memory(
+            mixture,
+            query,
+            sample_rate=sample_rate,
+            not_=not_,
+            combine=combine,
+            per_channel=per_channel,
+            progress=progress,
+        )
+        return results[0]
+
+    def separate_each(
+        self,
+        mixture: Any,
+        queries: Any,
+        *,
+        sample_rate: int | None = None,
+        not_: Any = None,
+        per_channel: bool = False,
+        progress: Progress = silent,
+    ) -> list[Separation]:
+        """Separate a mixture in memory once for each query, in one pass; see `separate`."""
+        return self._in_memory(
+            mixture,
+            queries,
+            sample_rate=sample_rate,
+            not_=not_,
+            combine="each",
+            per_channel=per_channel,
+            progress=progress,
+        )
+
+    def _in_memory(
+        self,
+        mixture: Any,
+        query: Any,
+        *,
+        sample_rate: int | None,
+        not_: Any,
+        combine: Combine,
+        per_channel: bool,
+        progress: Progress,
+    ) -> list[Separation]:
+        started = time.perf_counter()
+        wishes = _queries(query, not_, sample_rate)
+        source = MixtureSource(mixture, sample_rate)
+        conditions = self._conditions(wishes, source.read_span, progress)
+        job = Job(self.model, source, conditions, combine, per_channel, started, progress)
+        pieces = list(job.run())
+        whole = np.concatenate([piece.mixture for piece in pieces], axis=-1)
+        targets = np.concatenate([piece.targets for piece in pieces], axis=-1)
+        del pieces
+        rate = source.sample_rate
+        return [
+            Separation(Audio(target, rate), Audio(whole - target, rate), report.presence, report)
+            for target, report in zip(targets, job.reports(), strict=True)
+        ]
+
+    def separate_file(
+        self,
+        path: str | Path,
+        queries: Any,
+        output_dir: str | Path,
+        *,
+        not_: Any = None,
+        combine: Combine = "mean",
+        format: str = "wav",
+        overwrite: bool = False,
+        per_channel: bool = False,
+        progress: Progress = silent,
+    ) -> list[SeparatedFiles]:
+        """Separate a file into files, in memory that does not grow with its duration.
+
+        Writes ``<stem>.target.wav``, ``<stem>.residual.wav`` and ``<stem>.report.json``; with several queries and
+        combine="each" a set ``<stem>.<n>-<query name>.*`` for each. All appear together, or none.
+
+        Args:
+            path: the mixture.
+            queries: as `separate`.
+            output_dir: made where it is missing.
+            not_: what must not be in the target; not in this version.
+            combine: "mean", "max" or "each".
+            format: "wav" (32-bit float) or "flac" (24-bit).
+            overwrite: whether outputs that exist may be replaced.
+            per_channel: estimate a mask for each channel instead of one for all.
+            progress: told the seconds done.
+
+        Returns:
+            One entry for each target.
+
+        Raises:
+            AudioError: the mixture cannot be used, or FLAC cannot hold it.
+            QueryError: a query cannot be used.
+            OutputError: an output exists, its folder cannot be written to, or the disk is full.
+        """
+        started = time.perf_counter()
+        wishes = _queries(queries, not_, None)
+        source = MixtureSource(Path(path))
+        audio_format = check_format(format, source.channels, source.sample_rate)
+        places = plan(Path(path), wishes, Path(output_dir), combine, audio_format)
+        for file in (file for place in places for file in place.files):
+            check_output(file, overwrite=overwrite)
+        if audio_format == "flac" and source.may_exceed_full_scale:
+            check_full_scale(source)
+        conditions = self._conditions(wishes, source.read_span, progress)
+        job = Job(self.model, source, conditions, combine, per_channel, started, progress)
+        return write_files(job, places, audio_format, overwrite=overwrite)
+
+    def stream(
+        self,
+        blocks: Iterable[Any],
+        query: Any,
+        sample_rate: int,
+        *,
+        not_: Any = None,
+        combine: Combine = "mean",
+        per_channel: bool = False,
+    ) -> Iterator[FloatArray]:
+        """Separate sound as it comes, in bounded memory.
+
+        Args:
+            blocks: arrays or tensors of shape (time,) or (channel, time), of any length.
+            query: as `separate`, without spans.
+            sample_rate: of the blocks (and of array queries), in Hz.
+            not_: what must not be in the target; not in this version.
+            combine: "mean" or "max".
+            per_channel: estimate a mask for each channel instead of one for all.
+
+        Returns:
+            An iterator of blocks of the target, shape (channel, time), later than the mixture by about a chunk; as many
+            samples in all.
+
+        Raises:
+            AudioError: a block cannot be used (while iterating).
+            QueryError: the query cannot be used.
+        """
+        if combine == "each":
+            raise QueryError("A stream gives one target: combine must be 'mean' or 'max'.")
+        conditions = self._conditions(_queries(query, not_, sample_rate), None, silent)
+        one_pass = OnePass(self.model, conditions, sample_rate, combine=combine, per_channel=per_channel, listen=False)
+        checked = (as_audio(block, sample_rate).samples for block in blocks if np.shape(block)[-1])
+        return (piece.targets[0] for piece in one_pass.run(checked))
+
+    def _conditions(self, queries: list[Query], read_span: ReadSpan | None, progress: Progress) -> list[Condition]:
+        model = self.model
+        return [
+            resolve(query, model.detector, model.device, read_span=read_span, progress=progress) for query in queries
+        ]
+
+
+def _queries(wishes: Any, not_: Any, sample_rate: int | None) -> list[Query]:
+    if not_:
+        raise QueryError("Negative queries (--not, not_=) are not in this version. Leave them out.")
+    many = list(wishes) if isinstance(wishes, list | tuple) else [wishes]
+    if not many:
+        raise QueryError("No query was given. Give at least one example of the sound.")
+    return [Query.of(wish, sample_rate) for wish in many]
