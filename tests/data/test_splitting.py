@@ -1,0 +1,63 @@
+from collections import defaultdict
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from querysep.data.splitting import Candidate, divide
+
+HELD_OUT = {"Bee", "Door"}
+LABELS = ["Rain", "Dog", "Drum", "Speech", *sorted(HELD_OUT)]
+
+
+@st.composite
+def candidates(draw: st.DrawFn) -> list[Candidate]:
+    rows = draw(st.lists(st.tuples(st.sampled_from(LABELS), st.integers(0, 12)), max_size=80))
+    return [Candidate(f"file{index}", label, f"origin{origin}") for index, (label, origin) in enumerate(rows)]
+
+
+@given(candidates())
+def test_no_origin_is_on_both_sides(rows: list[Candidate]) -> None:
+    splits = defaultdict(set)
+    for side in divide(rows, HELD_OUT).sides.values():
+        splits[side.origin].add(side.split)
+    assert all(len(split) == 1 for split in splits.values())
+
+
+@given(candidates())
+def test_only_the_named_labels_are_split_by_file(rows: list[Candidate]) -> None:
+    division = divide(rows, HELD_OUT)
+    for row in rows:
+        by_file = division.sides[row.key].origin == f"{row.origin}#{row.key}"
+        assert not by_file or row.label in division.split_by_file
+
+
+@given(candidates())
+def test_held_out_labels_are_never_trained_on(rows: list[Candidate]) -> None:
+    sides = divide(rows, HELD_OUT).sides
+    assert sides.keys() == {row.key for row in rows}
+    for row in rows:
+        assert sides[row.key].held_out == (row.label in HELD_OUT)
+        assert row.label not in HELD_OUT or sides[row.key].split == "test"
+
+
+@given(candidates())
+def test_every_label_can_be_trained_and_tested(rows: list[Candidate]) -> None:
+    sides = divide(rows, HELD_OUT).sides
+    for label in set(LABELS) - HELD_OUT:
+        splits = [sides[row.key].split for row in rows if row.label == label]
+        if len(splits) >= 4:
+            assert "train" in splits
+            assert splits.count("test") >= (3 if len(splits) >= 7 else 2)
+
+
+@given(candidates(), st.randoms())
+def test_the_order_of_the_recordings_does_not_matter(rows: list[Candidate], random: object) -> None:
+    shuffled = list(rows)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert divide(shuffled, HELD_OUT) == divide(rows, HELD_OUT)
+
+
+def test_about_a_fifth_is_tested_on() -> None:
+    rows = [Candidate(f"file{index}", "Rain", f"origin{index // 4}") for index in range(400)]
+    tested = sum(side.split == "test" for side in divide(rows, HELD_OUT).sides.values())
+    assert 80 <= tested <= 84
