@@ -1,18 +1,20 @@
 """What all tests share: shape checks at run time, calm threads, seeds and small recordings."""
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import runtime_checkable
 
 import numpy as np
 import pytest
 import soundfile
 from jaxtyping import install_import_hook
-from numpy.typing import NDArray
+from recordings import WriteTone, tone
 
 # Every call to a function of ours is checked against its annotations, shapes and all: before any import of querysep.
 install_import_hook("querysep", "shape_checks.check")
 
-WriteTone = Callable[..., Path]
+import querysep.progress  # noqa: E402
+
+runtime_checkable(querysep.progress.Progress)  # or the checker could not tell a callable from something else
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,17 +31,6 @@ def seeded() -> None:
 
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002
-
-
-def tone(
-    seconds: float, sample_rate: int, channels: int, frequency_hz: float = 440.0, gain: float = 0.3
-) -> NDArray[np.float64]:
-    """A tone that swells and ebbs, with a little noise; shape (time, channel)."""
-    time_s = np.arange(round(seconds * sample_rate)) / sample_rate
-    swell = 0.6 + 0.4 * np.sin(2 * np.pi * 1.5 * time_s)
-    noise = np.random.default_rng(7).standard_normal((len(time_s), channels)) * 0.01
-    phases = np.arange(channels) * 0.5
-    return gain * swell[:, None] * np.sin(2 * np.pi * frequency_hz * time_s[:, None] + phases) + noise
 
 
 @pytest.fixture
@@ -61,3 +52,29 @@ def write_tone(tmp_path: Path) -> WriteTone:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights folder of a few thousand random parameters."""
+    import torch
+
+    from querysep.detection.config import DetectorConfig
+    from querysep.detection.htsat import Htsat
+    from querysep.model import ModelConfig, ModelShape, save_model
+    from querysep.separation.build import build_separator
+    from querysep.separation.config import SeparatorConfig
+
+    shape = ModelShape(
+        detector=DetectorConfig(
+            n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4, classes=4
+        ),
+        separator=SeparatorConfig(architecture="compact", channels=(8, 16), condition_dim=16, condition_hidden=16),
+    )
+    labels = ("Dog", "Bell", "Rain", "Speech")
+    config = ModelConfig(name="tiny", licence="none", trained_on="nothing", labels=labels, shape=shape)
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_model(folder, config, Htsat(shape.detector), build_separator(shape.separator), "# Tiny\n")
+    return folder

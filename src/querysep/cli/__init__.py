@@ -1,1 +1,1 @@
-"""The command line: a thin face over the pipeline, training and evaluation."""
+"""The command line: thin faces over the pipeline, training and evaluation."""

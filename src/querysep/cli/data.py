@@ -1,0 +1,56 @@
+"""``querysep data``: build training sets."""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from querysep.cli.options import Quiet
+from querysep.cli.terminal import progress_bar, show_paths, warn
+
+data = typer.Typer(help="Build training sets.", no_args_is_help=True)
+
+
+class DataSet(StrEnum):
+    """What can be built."""
+
+    OPEN = "open"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.add_typer(data, name="data")
+
+
+@data.callback()
+def _group() -> None:
+    """Build training sets."""
+
+
+@data.command()
+def build(
+    name: Annotated[DataSet, typer.Argument(help="open: real recordings under free licences.", metavar="SET")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for clips and manifest.", metavar="DIR")],
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder for what is fetched, a few GB; by default the user's cache.", metavar="DIR"),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Fetch recordings, cut and split them, and write the manifest; a build that was cut short goes on."""
+    from querysep.data.open_set import build_open_set
+
+    match name:
+        case DataSet.OPEN:
+            with progress_bar(quiet=quiet) as progress:
+                made = build_open_set(output, cache=cache or _user_cache(), progress=progress)
+            if made.skipped:
+                warn([f"{len(made.skipped)} recordings could not be taken, such as {made.skipped[0]}."], quiet=quiet)
+            typer.echo(f"{len(made.clips)} clips")
+            show_paths([made.manifest])
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "querysep"
