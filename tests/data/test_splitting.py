@@ -61,3 +61,10 @@ def test_about_a_fifth_is_tested_on() -> None:
     rows = [Candidate(f"file{index}", "Rain", f"origin{index // 4}") for index in range(400)]
     tested = sum(side.split == "test" for side in divide(rows, HELD_OUT).sides.values())
     assert 80 <= tested <= 84
+
+
+def test_a_large_origin_is_trained_on() -> None:
+    for large in range(10):
+        origins = [f"origin{large}"] * 30 + [f"origin{index}" for index in range(10)]
+        sides = divide([Candidate(f"file{index}", "Rain", origin) for index, origin in enumerate(origins)], []).sides
+        assert sum(side.split == "test" for side in sides.values()) == 8

@@ -75,9 +75,12 @@ def unpack_package(deb: Path, names: Collection[str], directory: Path) -> dict[s
 
 def _unpack(deb: Path, wanted: Collection[str], directory: Path) -> None:
     inner = _by_archive(wanted)
-    process = subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        ["dpkg-deb", "--fsys-tarfile", str(deb)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     if process.stdout is None:  # pragma: no cover - PIPE was asked for
         raise DataError(f"Cannot read '{deb}'.")
+    broken: tarfile.TarError | None = None
     try:
         with process.stdout, tarfile.open(fileobj=process.stdout, mode="r|") as tar:
             for member in tar:
@@ -92,11 +95,11 @@ def _unpack(deb: Path, wanted: Collection[str], directory: Path) -> None:
                 else:
                     _write(content.read(), directory / name)
     except tarfile.TarError as error:
-        raise DataError(f"'{deb}' is no Debian package: {error}. Delete it and try again.") from error
+        broken = error
     finally:
         code = process.wait()
-    if code != 0:
-        raise DataError(f"dpkg-deb could not read '{deb}' (exit {code}). Delete it and try again.")
+    if broken is not None or code != 0:
+        raise DataError(f"Cannot unpack '{deb}': {broken or f'dpkg-deb: exit {code}'}. Delete it and try again.")
 
 
 def _by_archive(names: Iterable[str]) -> dict[str, set[str]]:

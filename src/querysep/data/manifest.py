@@ -12,6 +12,9 @@ from querysep.errors import DataError
 
 Split = Literal["train", "test"]
 
+RENDERED = "rendered:"
+"""How the source of a clip begins that was made from a soundfont."""
+
 
 class Clip(BaseModel):
     """One recording of a data set with its weak labels."""
@@ -34,6 +37,18 @@ class Clip(BaseModel):
         if pure.is_absolute() or ".." in pure.parts:
             raise ValueError(f"'{path}' leaves the manifest's folder")
         return path
+
+
+def is_rendered(clip: Clip) -> bool:
+    """Say whether a clip was made from a soundfont.
+
+    Args:
+        clip: of any manifest.
+
+    Returns:
+        False for a recording.
+    """
+    return clip.source.startswith(RENDERED)
 
 
 def read_manifest(path: Path) -> list[Clip]:

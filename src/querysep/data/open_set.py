@@ -13,7 +13,7 @@ import soundfile
 
 from querysep.data.debian import fetch_package, unpack_package
 from querysep.data.decoding import SAMPLE_RATE, Samples, decode, pieces, trim, two_excerpts, write_clip
-from querysep.data.manifest import Clip, write_manifest
+from querysep.data.manifest import Clip, is_rendered, read_manifest, write_manifest
 from querysep.data.open_set_sources import (
     EXCERPT_S,
     HELD_OUT,
@@ -55,7 +55,8 @@ def build_open_set(
 ) -> OpenSet:
     """Download, decode, trim, split and write the open sound set.
 
-    A build that was cut short goes on where it stopped: clips that are there are kept.
+    A build that was cut short goes on where it stopped: clips that are there are kept. Rendered
+    clips stay in the manifest.
 
     Args:
         directory: gets ``audio/<split>/<class>/*.flac``, ``manifest.jsonl`` and
@@ -77,36 +78,38 @@ def build_open_set(
     for one in chosen:
         if packages is None or one.package in packages:
             by_package[one.package].append(one)
-    clips: list[Clip] = []
+    made: list[tuple[Recording, Clip]] = []
     skipped: list[str] = []
-    attributions: list[tuple[Recording, Clip]] = []
     for done, (package, members) in enumerate(sorted(by_package.items())):
         progress(float(done), float(len(by_package)), package)
-        found = unpack_package(
-            fetch_package(package, cache),
-            [one.path for one in members],
-            cache / "unpacked" / package,
-        )
-        present = [one for one in members if one.path in found]
-        skipped += [one.key for one in members if one.path not in found]
-        make = partial(_make_clips, found=found, sides=division.sides, directory=directory)
-        with ThreadPoolExecutor(WORKERS) as pool:
-            for one, made in zip(present, pool.map(make, present), strict=True):
-                clips += made
-                attributions += [(one, clip) for clip in made]
-                if not made:
-                    skipped.append(one.key)
+        for one, clips in _take_package(package, members, division.sides, cache, directory):
+            made += [(one, clip) for clip in clips]
+            if not clips:
+                skipped.append(one.key)
     progress(float(len(by_package)), float(len(by_package)), "done")
-    if not clips:
+    if not made:
         raise DataError(f"No recording could be taken from {sorted(by_package) or packages}.")
     manifest = directory / "manifest.jsonl"
-    write_manifest(clips, manifest)
-    (directory / "ATTRIBUTION.md").write_text(_attribution(attributions), encoding="utf-8")
-    return OpenSet(manifest, tuple(clips), division.split_by_file, tuple(skipped))
+    rendered = [clip for clip in read_manifest(manifest) if is_rendered(clip)] if manifest.exists() else []
+    write_manifest([*(clip for _, clip in made), *rendered], manifest)
+    (directory / "ATTRIBUTION.md").write_text(_attribution(made), encoding="utf-8")
+    return OpenSet(manifest, tuple(clip for _, clip in made), division.split_by_file, tuple(skipped))
+
+
+def _take_package(
+    package: str, members: Sequence[Recording], sides: dict[str, Side], cache: Path, directory: Path
+) -> list[tuple[Recording, list[Clip]]]:
+    """Make the clips of a package; an absent or useless recording has none."""
+    found = unpack_package(fetch_package(package, cache), [one.path for one in members], cache / "unpacked" / package)
+    make = partial(_make_clips, found=found, sides=sides, directory=directory)
+    with ThreadPoolExecutor(WORKERS) as pool:
+        return list(zip(members, pool.map(make, members), strict=True))
 
 
 def _make_clips(recording: Recording, *, found: dict[str, Path], sides: dict[str, Side], directory: Path) -> list[Clip]:
-    """Write the clips of a recording; none where it is silent or cannot be decoded."""
+    """Write the clips of a recording; none where it is absent, silent or cannot be decoded."""
+    if recording.path not in found:
+        return []
     side = sides[recording.key]
     folder = directory / "audio" / side.split / slug(recording.label)
     name = hashlib.sha256(recording.key.encode()).hexdigest()[:12]

@@ -17,7 +17,7 @@ import soundfile
 
 from querysep.data.debian import fetch_package, unpack_package
 from querysep.data.decoding import SAMPLE_RATE, Samples, decode, trim, write_clip
-from querysep.data.manifest import Clip, Split, read_manifest, write_manifest
+from querysep.data.manifest import RENDERED, Clip, Split, read_manifest, write_manifest
 from querysep.data.open_set import slug
 from querysep.data.open_set_sources import HELD_OUT, labels_of
 from querysep.data.phrases import Style, make_phrase, midi_file
@@ -28,7 +28,7 @@ from querysep.progress import Progress, silent
 PACKAGE = "fluid-soundfont-gm"
 SOUNDFONT = "usr/share/sounds/sf2/FluidR3_GM.sf2"
 LICENCE = "MIT"
-SOURCE = f"rendered:{PACKAGE}"
+SOURCE = f"{RENDERED}{PACKAGE}"
 RESERVED_PROGRAMS = frozenset({12, 13, 21, 23, 46, 104, 114, *range(120, 128)})
 RESERVED_DRUM_KEYS = frozenset({71, 72})
 PHRASES: dict[Split, int] = {"train": 12, "test": 4}
@@ -106,6 +106,11 @@ def render_instruments(
     manifest = directory / "manifest.jsonl"
     others = [clip for clip in read_manifest(manifest) if clip.source != SOURCE] if manifest.exists() else []
     write_manifest([*others, *clips], manifest)
+    (directory / "ATTRIBUTION_rendered.md").write_text(
+        f"`audio/*/*/fluid-*.flac` are rendered from the soundfont of the Debian package {PACKAGE}\n"
+        f"(FluidR3, by Frank Wen and others), whose licence is {LICENCE}.\n",
+        encoding="utf-8",
+    )
     return clips
 
 
