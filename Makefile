@@ -37,10 +37,10 @@ $(VENV)/.python:
 
 # torch comes first and by its pin, so that the CPU build is taken where there is one.
 $(VENV)/.core: $(VENV)/.python pyproject.toml constraints.txt
-	$(PIP) install --quiet -c constraints.txt "$$(grep '^torch==' constraints.txt)"
-	$(PIP) install --quiet -c constraints.txt -e .
+	$(PIP) install -qq -c constraints.txt "$$(grep '^torch==' constraints.txt)"
+	$(PIP) install -qq -c constraints.txt -e .
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(PIP) install --quiet -c constraints.txt -e '.[dev,train]'
+	$(PIP) install -qq -c constraints.txt -e '.[dev,train]'
 	touch $@
