@@ -38,6 +38,12 @@ def test_a_phrase_keeps_to_its_keys_and_its_length(style: Style, seed: int, leng
         assert len(set(starts)) == len(starts)
 
 
+def test_no_beat_falls_behind_the_end() -> None:
+    for seed in range(500):  # a late beat at the very end is rare
+        notes = make_phrase("kit", [36], 1.0, np.random.default_rng(seed))
+        assert max(note.start_s for note in notes) < 1.0
+
+
 def test_a_midi_file_is_what_it_should_be() -> None:
     notes = [Note(0.0, 0.5, 60, 100), Note(0.5, 1.0, 60, 80)]
     track = bytes.fromhex(
