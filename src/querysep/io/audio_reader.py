@@ -31,7 +31,7 @@ _MORE_ENDINGS = (
     ".avi",
 )
 AUDIO_ENDINGS = frozenset(_LIBSNDFILE_ENDINGS + _MORE_ENDINGS)
-_CUT_HEADER = re.compile(r"^(?:data|SSND|ds64 data)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
+_CUT_HEADER = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
 _UNKNOWN_SIZE = 0x7FFF_F000  # writers to a pipe leave a size of about 2 or 4 GiB in the header
 _UNKNOWN_SAMPLES = 2**50
 _MP3_SLACK = 8_192  # samples: encoder delay and padding, which headers count in different ways

@@ -1,0 +1,187 @@
+"""From examples to a condition: which seconds count, and how they are averaged."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from querysep.detection.config import DetectorConfig
+from querysep.detection.htsat import Htsat
+from querysep.detection.windows import embed, profile
+from querysep.errors import QueryError
+from querysep.queries import resolve as resolve_module
+from querysep.queries.query import Query
+from querysep.queries.resolve import Condition, example_files, resolve
+from querysep.queries.segments import cut_segments
+from querysep.types import Audio, FloatArray
+
+RATE = 32_000
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def detector() -> Htsat:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = DetectorConfig(
+            n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4, classes=4
+        )
+        return Htsat(config).eval()
+
+
+def noise(seconds: float, rate: int = RATE, gain: float = 0.1, seed: int = 0) -> FloatArray:
+    return (np.random.default_rng(seed).standard_normal((1, round(seconds * rate))) * gain).astype(np.float32)
+
+
+def write(path: Path, samples: FloatArray, rate: int = RATE) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples.T, rate, subtype="FLOAT")
+    return path
+
+
+def resolved(detector: Htsat, *examples: Path | Audio) -> Condition:
+    return resolve(Query.audio(*examples), detector, CPU)
+
+
+def test_a_two_second_file_gives_exactly_its_embedding(detector: Htsat, tmp_path: Path) -> None:
+    samples = noise(2)
+    samples[0, :10_000] = 0  # silence inside of a short example is part of it
+    samples[0, -5_000:] = 0
+    condition = resolved(detector, write(tmp_path / "a.wav", samples))
+    wave = torch.from_numpy(samples)
+    assert torch.equal(condition.vector, embed(detector, wave)[0])
+    assert torch.equal(condition.profile, profile(detector, wave)[0])
+    assert (condition.examples_used, condition.seconds_used, condition.warnings) == (1, 2.0, ())
+
+
+def test_segments_are_averaged_in_a_file_and_files_unweighted(detector: Htsat, tmp_path: Path) -> None:
+    long, short = noise(6, seed=1), noise(2, seed=2)
+    condition = resolved(detector, write(tmp_path / "a.wav", long), write(tmp_path / "b.wav", short))
+    of_long = embed(detector, torch.from_numpy(long.reshape(3, 64_000))).mean(dim=0)
+    of_short = embed(detector, torch.from_numpy(short))[0]
+    torch.testing.assert_close(condition.vector, (of_long + of_short) / 2, atol=1e-5, rtol=0)
+    assert condition.seconds_used == 8.0
+
+
+def test_a_file_under_two_seconds_works_and_stereo_is_averaged(detector: Htsat, tmp_path: Path) -> None:
+    samples = noise(0.3)
+    condition = resolved(detector, write(tmp_path / "a.wav", np.concatenate([samples * 2, samples * 0])))
+    torch.testing.assert_close(condition.vector, embed(detector, torch.from_numpy(samples))[0], atol=1e-5, rtol=0)
+
+
+def test_other_rates_are_resampled(detector: Htsat, tmp_path: Path) -> None:
+    time_s = np.arange(2 * 48_000) / 48_000
+    tone = (0.3 * np.sin(2 * np.pi * 500 * time_s)).astype(np.float32)[None]
+    same = (0.3 * np.sin(2 * np.pi * 500 * np.arange(64_000) / RATE)).astype(np.float32)[None]
+    condition = resolved(detector, write(tmp_path / "a.wav", tone, 48_000))
+    torch.testing.assert_close(condition.vector, embed(detector, torch.from_numpy(same))[0], atol=0.02, rtol=0)
+
+
+def test_silent_stretches_do_not_count() -> None:
+    loud, silence = noise(2), np.zeros((1, 64_000), np.float32)
+    quiet = noise(2, gain=0.1 * 10 ** (-45 / 20))
+    whole = np.concatenate([silence, loud, silence, quiet, loud, silence], axis=1)
+    segments = cut_segments(Audio(whole, RATE), RATE)
+    assert segments.used_s == 4.0
+    np.testing.assert_array_equal(segments.waves, np.concatenate([loud, loud]))
+
+
+def test_the_tail_is_covered_and_trimming_leaves_at_least_a_segment() -> None:
+    samples = noise(5)
+    segments = cut_segments(Audio(samples, RATE), RATE)
+    assert segments.waves.shape == (3, 64_000)
+    np.testing.assert_array_equal(segments.waves[2], samples[0, -64_000:])
+    assert segments.used_s == 5.0
+    burst = np.zeros((1, 5 * RATE), np.float32)
+    burst[0, 4 * RATE : 4 * RATE + 8_000] = noise(0.25)[0]
+    assert cut_segments(Audio(burst, RATE), RATE).waves.shape == (1, 64_000)
+
+
+def test_an_example_over_ten_minutes_is_cut_with_a_warning(
+    detector: Htsat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolve_module, "MAX_EXAMPLE_S", 6.0)
+    samples = noise(9)
+    condition = resolved(detector, write(tmp_path / "a.wav", samples))
+    alone = resolved(detector, write(tmp_path / "b.wav", samples[:, : 6 * RATE]))
+    torch.testing.assert_close(condition.vector, alone.vector)
+    assert "only its beginning is used" in condition.warnings[0]
+    assert not alone.warnings
+
+
+def test_200_files_below_a_folder(detector: Htsat, tmp_path: Path) -> None:
+    for number in range(200):
+        write(tmp_path / f"folder/{number % 3}/{number}.wav", noise(0.1, 8_000, seed=number), 8_000)
+    (tmp_path / "folder" / "notes.txt").write_text("no sound")
+    (tmp_path / "folder" / "._1.wav").write_text("a Mac's shadow file")
+    assert len(example_files(tmp_path / "folder")) == 200
+    condition = resolved(detector, tmp_path / "folder")
+    assert condition.examples_used == 200
+    assert condition.seconds_used == pytest.approx(20.0)
+
+
+def test_bad_examples(detector: Htsat, tmp_path: Path) -> None:
+    silent = write(tmp_path / "silent.wav", np.zeros((1, 5 * RATE), np.float32))
+    faint = write(tmp_path / "faint.wav", noise(5, gain=1e-4))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "words.wav").write_text("words")
+    for example, message in [
+        (silent, "silent.wav' is silent"),
+        (faint, "faint.wav' is silent"),
+        (tmp_path / "empty", "holds no audio files"),
+        (tmp_path / "none.wav", "no file or folder"),
+        (tmp_path / "words.wav", "cannot be used.*words.wav"),
+        (Audio(np.zeros((1, 9), np.float32), RATE), "in memory is silent"),
+    ]:
+        with pytest.raises(QueryError, match=message) as caught:
+            resolved(detector, example)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_silent_one_among_several_is_skipped_and_told(detector: Htsat, tmp_path: Path) -> None:
+    silent = write(tmp_path / "silent.wav", np.zeros((1, RATE), np.float32))
+    good = write(tmp_path / "good.wav", noise(2))
+    condition = resolved(detector, silent, good)
+    assert torch.equal(condition.vector, resolved(detector, good).vector)
+    assert condition.examples_used == 1
+    assert "silent.wav" in condition.warnings[0]
+    with pytest.raises(QueryError, match="None of the 2 examples"):
+        resolved(detector, silent, silent)
+
+
+def test_spans(detector: Htsat) -> None:
+    mixture = noise(10)
+
+    def read(onset_s: float, offset_s: float) -> Audio:
+        return Audio(mixture[:, round(onset_s * RATE) : round(offset_s * RATE)], RATE)
+
+    condition = resolve(Query.span(3, 5), detector, CPU, read_span=read)
+    assert torch.equal(condition.vector, embed(detector, torch.from_numpy(mixture[:, 96_000:160_000]))[0])
+    for span, message in [((11, 12), "outside"), ((9, 12), r"ends at 10\.00 s")]:
+        with pytest.raises(QueryError, match=message):
+            resolve(Query.span(*span), detector, CPU, read_span=read)
+    mixture[:] = 0
+    with pytest.raises(QueryError, match="silent"):
+        resolve(Query.span(3, 5), detector, CPU, read_span=read)
+    with pytest.raises(QueryError, match="a stream has none"):
+        resolve(Query.span(3, 5), detector, CPU)
+
+
+@pytest.mark.parametrize("query", [Query.label("Dog"), Query.words("a dog"), Query.bank("dog")])
+def test_kinds_that_come_later_say_so(detector: Htsat, query: Query) -> None:
+    with pytest.raises(QueryError, match="come later"):
+        resolve(query, detector, CPU)
+
+
+def test_batches_are_bounded(detector: Htsat, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+
+    def counted(network: Htsat, waves: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        sizes.append(len(waves))
+        return torch.zeros(len(waves), 16), torch.zeros(len(waves), 4)
+
+    monkeypatch.setattr(resolve_module, "embed_and_profile", counted)
+    resolved(detector, Audio(noise(70), RATE))
+    assert sizes == [16, 16, 3]
