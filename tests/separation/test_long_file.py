@@ -14,6 +14,7 @@ from querysep.separation.build import build_separator
 from querysep.separation.config import SeparatorConfig
 from querysep.separation.long_file import separate_blocks
 from querysep.separation.mask_stream import MaskStream
+from querysep.separation.native_mask import NativeMask
 from querysep.separation.network import SeparatorNetwork
 from querysep.types import FloatArray
 
@@ -118,11 +119,12 @@ def test_channels_share_one_mask_unless_asked(network: SeparatorNetwork) -> None
     )
 
 
-def test_several_queries_in_one_pass_equal_single_passes(network: SeparatorNetwork) -> None:
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_several_queries_in_one_pass_equal_single_passes(network: SeparatorNetwork, per_channel: bool) -> None:
     mixture, wanted = noise(2, 70_000), torch.rand(3, 4) * 4
-    together = separated(network, mixture, 16_000, conditions=wanted)
+    together = separated(network, mixture, 16_000, conditions=wanted, per_channel=per_channel)
     for index in range(3):
-        alone = separated(network, mixture, 16_000, conditions=wanted[index : index + 1])
+        alone = separated(network, mixture, 16_000, conditions=wanted[index : index + 1], per_channel=per_channel)
         np.testing.assert_allclose(together[index], alone[0], atol=1e-5)
     assert np.abs(together[0] - together[1]).max() > 1e-4
 
@@ -247,3 +249,18 @@ def test_memory_does_not_grow_with_duration() -> None:
     traced_10, rss_10 = run(10)
     assert traced_10 < traced_1 * 1.2 + 100_000
     assert rss_10 < rss_1 + 20_000  # KiB; torch's own memory is not traced
+
+
+@pytest.mark.parametrize("rate", [11_025, 16_000, 22_050, 47_999])
+def test_the_mask_is_interpolated_in_time_without_drift(rate: int) -> None:
+    native = NativeMask(CONFIG, rate, torch.device("cpu"))
+    ramp = torch.arange(2_000.0).expand(1, 1, 257, 2_000)
+    taken = []
+    for part in ramp.split(130, dim=-1):
+        native.push(part)
+        while native.ready:
+            taken.append(native.take(min(native.ready, 50)))
+    frames = torch.cat(taken, dim=-1)
+    expected = torch.arange(frames.shape[-1]) * (native.hop / rate * 100)  # 100 model frames a second
+    assert expected[-1] > 1_990
+    torch.testing.assert_close(frames[0, 0, 7], expected, atol=1e-3, rtol=0)
