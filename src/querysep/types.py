@@ -51,7 +51,9 @@ class Audio:
             samples = samples.detach().cpu().numpy()
         array = np.asarray(samples)
         if not np.issubdtype(array.dtype, np.floating):
-            raise AudioError(f"Samples must be floating point in -1..1; got {array.dtype}. Divide integers by full scale.")
+            raise AudioError(
+                f"Samples must be floating point in -1..1; got {array.dtype}. Divide integers by full scale."
+            )
         if array.ndim == 1:
             array = array[None, :]
         if array.ndim != 2:
@@ -67,7 +69,7 @@ class Audio:
     @property
     def duration_s(self) -> float:
         """Length in seconds."""
-        return self.samples.shape[1] / self.sample_rate
+        return float(self.samples.shape[1] / self.sample_rate)
 
     @property
     def mono(self) -> FloatArray:

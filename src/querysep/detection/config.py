@@ -59,4 +59,4 @@ class DetectorConfig(BaseModel):
     @property
     def map_frames(self) -> int:
         """Frames of the presence map for one full image."""
-        return self.frames // (self.patch_size * 2 ** (len(self.depths) - 1))
+        return int(self.frames // (self.patch_size * 2 ** (len(self.depths) - 1)))

@@ -105,7 +105,8 @@ class Htsat(nn.Module):
             normalised = functional.interpolate(
                 normalised, (frames, self.config.n_mels), mode="bicubic", align_corners=True
             )
-        return rearrange(normalised, "b 1 (fold t) m -> b 1 (fold m) t", fold=self.config.fold)
+        folded: Tensor = rearrange(normalised, "b 1 (fold t) m -> b 1 (fold m) t", fold=self.config.fold)
+        return folded
 
     def tokens(self, image: Float[Tensor, "batch 1 height width"]) -> Float[Tensor, "batch latent_dim freq frame"]:
         """Return the last stage's tokens, unfolded so that time runs along the last axis."""
@@ -113,9 +114,10 @@ class Htsat(nn.Module):
         for layer in self.layers:
             tokens = layer(tokens)
         side = self.config.image_size // self.config.patch_size // 2 ** (len(self.config.depths) - 1)
-        return rearrange(
+        unfolded: Tensor = rearrange(
             self.norm(tokens), "b (fold f t) c -> b c f (fold t)", fold=self.config.fold, t=side
         )
+        return unfolded
 
     def classify(self, spectrogram: Float[Tensor, "batch mel frame"]) -> Detection:
         """Run the network on a log-mel spectrogram in dB of at most config.frames frames."""

@@ -67,10 +67,11 @@ def read_official(path: Path) -> OfficialTensors:
     state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not any(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"'{path}' holds no state_dict with tensors. Give a checkpoint of the authors' code.")
-    return _sort({str(name): value for name, value in state.items() if isinstance(value, Tensor)})
+    return sort_tensors({str(name): value for name, value in state.items() if isinstance(value, Tensor)})
 
 
-def _sort(state: dict[str, Tensor]) -> OfficialTensors:
+def sort_tensors(state: dict[str, Tensor]) -> OfficialTensors:
+    """Tell detector, separator and computed tensors of a state dictionary apart, and rename them to ours."""
     detector: dict[str, Tensor] = {}
     separator: dict[str, Tensor] = {}
     computed: list[str] = []

@@ -1,4 +1,8 @@
-"""Our separator: a U-Net over bands of bins, few channels, FiLM conditioning (Perez et al., 2018)."""
+"""Our separator: a U-Net over patches of bins and frames, conditioned by FiLM (Perez et al., 2018) on the way up.
+
+No layer works at full time-frequency resolution: a patch of neighbouring bins and frames is one position, its values
+are channels. The way down does not see the condition, so one pass down serves every query for the same mixture.
+"""
 
 import torch
 from einops import rearrange
@@ -12,86 +16,109 @@ from querysep.separation.network import SeparatorNetwork
 _LOG_SCALE = 100.0
 
 
-class FilmBlock(nn.Module):
-    """Two 3 x 3 convolutions with a residual path; the condition scales and shifts between them."""
+class ResidualBlock(nn.Module):
+    """Two 3 x 3 convolutions with a residual path; a condition, if any, scales and shifts between them."""
 
-    def __init__(self, inputs: int, outputs: int, condition_dim: int) -> None:
+    def __init__(self, inputs: int, outputs: int, condition_dim: int = 0) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(outputs)
-        self.film = nn.Linear(condition_dim, 2 * outputs)
+        self.film = nn.Linear(condition_dim, 2 * outputs) if condition_dim else None
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.skip = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1, bias=False)
 
     def forward(
-        self, image: Float[Tensor, "batch in height width"], condition: Float[Tensor, "batch condition_dim"]
+        self,
+        image: Float[Tensor, "batch in height width"],
+        condition: Float[Tensor, "batch condition_dim"] | None = None,
     ) -> Float[Tensor, "batch out height width"]:
-        """Convolve twice under the condition."""
-        scale, shift = self.film(condition)[:, :, None, None].chunk(2, dim=1)
-        inner = functional.silu(self.bn1(self.conv1(image)) * (1.0 + scale) + shift)
-        return functional.silu(self.bn2(self.conv2(inner)) + self.skip(image))
+        """Convolve twice."""
+        inner = self.bn1(self.conv1(image))
+        if self.film is not None and condition is not None:
+            scale, shift = self.film(condition)[:, :, None, None].chunk(2, dim=1)
+            inner = inner * (1.0 + scale) + shift
+        return functional.relu(self.bn2(self.conv2(functional.relu(inner))) + self.skip(image))
 
 
 class CompactUnet(SeparatorNetwork):
-    """Neighbouring bins become channels, so that no layer works at full frequency resolution."""
+    """Patches of the magnitude spectrogram in, a sigmoid mask out."""
 
     def __init__(self, config: SeparatorConfig) -> None:
         super().__init__()
         self.config = config
         *levels, bottom = config.channels
         size = config.condition_hidden
+        cell = config.bins_per_band * config.frames_per_patch
         self.condition = nn.Sequential(
             nn.LayerNorm(config.condition_dim), nn.Linear(config.condition_dim, size), nn.SiLU(), nn.Linear(size, size)
         )
-        self.stem = nn.Conv2d(2 * config.bins_per_band + 1, levels[0], 3, padding=1)
+        self.stem = nn.Conv2d(2 * cell + 1, levels[0], 3, padding=1)
         self.encoder = nn.ModuleList(
-            FilmBlock(inputs, outputs, size) for inputs, outputs in zip([levels[0], *levels], levels, strict=False)
+            ResidualBlock(inputs, outputs) for inputs, outputs in zip([levels[0], *levels], levels, strict=False)
         )
-        self.bottom = nn.ModuleList((FilmBlock(levels[-1], bottom, size), FilmBlock(bottom, bottom, size)))
+        self.bottom = nn.ModuleList(
+            ResidualBlock(levels[-1] if index == 0 else bottom, bottom, size) for index in range(config.bottom_blocks)
+        )
         self.up = nn.ModuleList(
             nn.Conv2d(inputs, outputs, 1)
             for inputs, outputs in zip([bottom, *reversed(levels)], reversed(levels), strict=False)
         )
-        self.decoder = nn.ModuleList(FilmBlock(2 * outputs, outputs, size) for outputs in reversed(levels))
-        self.after_conv = nn.Conv2d(levels[0], config.bins_per_band, 3, padding=1)
+        self.decoder = nn.ModuleList(ResidualBlock(2 * outputs, outputs, size) for outputs in reversed(levels))
+        self.after_conv = nn.Conv2d(levels[0], cell, 3, padding=1)
 
-    def _features(self, magnitude: Float[Tensor, "batch freq frame"]) -> Float[Tensor, "batch channel band frame"]:
-        """Return level-independent features: compressed and logarithmic bins of each band, and the band's height."""
-        bins = self.config.n_fft // 2
+    def encode(self, magnitude: Float[Tensor, "batch freq frame"]) -> list[Tensor]:
+        """Return the image of each level, from fine to coarse; the last is the bottom's input.
+
+        The features do not depend on the level of the input: it is divided by its own root mean square.
+        """
+        config = self.config
+        bins, frames = config.n_fft // 2, magnitude.shape[-1]
         level = magnitude.square().mean(dim=(1, 2), keepdim=True).sqrt().clamp(min=1e-5)
-        relative = magnitude[:, :bins] / level
-        logarithm = torch.log1p(_LOG_SCALE * relative) / 4.0
-        root = relative.clamp(min=1e-8).pow(0.3)
-        grouped = rearrange(torch.stack((logarithm, root), 1), "b k (f g) t -> b (k g) f t", g=self.config.bins_per_band)
-        batch, _, bands, frames = grouped.shape
-        height = torch.linspace(-1.0, 1.0, bands, device=magnitude.device)[None, None, :, None]
-        return torch.cat((grouped, height.expand(batch, 1, bands, frames).to(grouped.dtype)), dim=1)
-
-    def logits_of_magnitude(
-        self, magnitude: Float[Tensor, "batch freq frame"], condition: Float[Tensor, "batch condition_dim"]
-    ) -> Float[Tensor, "batch bin frame"]:
-        """Return the mask before its sigmoid, without the Nyquist bin."""
-        frames = magnitude.shape[-1]
-        hidden = self.condition(condition)
-        step = 2 ** len(self.encoder)
-        image = functional.pad(self._features(magnitude), (0, -frames % step))
+        step = config.frames_per_patch * 2 ** len(self.encoder)
+        relative = functional.pad(magnitude[:, :bins] / level, (0, -frames % step))
+        features = torch.stack((torch.log1p(_LOG_SCALE * relative) / 4.0, relative.clamp(min=1e-8).pow(0.3)), dim=1)
+        image = rearrange(
+            features, "b k (f g) (t p) -> b (k g p) f t", g=config.bins_per_band, p=config.frames_per_patch
+        )
+        height = torch.linspace(-1.0, 1.0, image.shape[2], device=image.device)[None, None, :, None]
+        image = torch.cat((image, height.expand(image.shape[0], 1, -1, image.shape[3])), dim=1)
         image = self.stem(image.contiguous(memory_format=torch.channels_last))
-        skips = []
+        images = []
         for block in self.encoder:
-            image = block(image, hidden)
-            skips.append(image)
-            image = functional.avg_pool2d(image, 2)
+            images.append(block(image))
+            image = functional.avg_pool2d(images[-1], 2)
+        return [*images, image]
+
+    def decode(
+        self, images: list[Tensor], condition: Float[Tensor, "batch condition_dim"], frames: int
+    ) -> Float[Tensor, "batch bin frame"]:
+        """Return the mask before its sigmoid, without the Nyquist bin.
+
+        Args:
+            images: from ``encode``, one entry of the batch for each condition.
+            condition: shape (batch, condition_dim).
+            frames: of the mixture's spectrogram.
+        """
+        hidden = self.condition(condition)
+        *skips, image = images
         for block in self.bottom:
             image = block(image, hidden)
         for up, block in zip(self.up, self.decoder, strict=True):
             image = functional.interpolate(up(image), scale_factor=2.0, mode="nearest")
             image = block(torch.cat((image, skips.pop()), dim=1), hidden)
-        return rearrange(self.after_conv(image)[..., :frames], "b g f t -> b (f g) t")
+        logits = rearrange(
+            self.after_conv(image),
+            "b (g p) f t -> b (f g) (t p)",
+            g=self.config.bins_per_band,
+            p=self.config.frames_per_patch,
+        )
+        cut: Tensor = logits[..., :frames]
+        return cut
 
     def mask_of_magnitude(
         self, magnitude: Float[Tensor, "batch freq frame"], condition: Float[Tensor, "batch condition_dim"]
     ) -> Float[Tensor, "batch freq frame"]:
         """Return the mask, 0..1; the Nyquist bin takes its neighbour's."""
-        mask = torch.sigmoid(self.logits_of_magnitude(magnitude, condition).float())
+        mask = torch.sigmoid(self.decode(self.encode(magnitude), condition, magnitude.shape[-1]).float())
         return torch.cat((mask, mask[:, -1:]), dim=1)

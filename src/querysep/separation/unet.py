@@ -1,4 +1,4 @@
-"""The paper's separator: a 6+1+6 block U-Net that adds the condition in every block (Chen et al., 2022, Section 3.2)."""
+"""The paper's separator: a 6+1+6 block U-Net, the condition added in every block (Chen et al., 2022, Section 3.2)."""
 
 import torch
 from jaxtyping import Float

@@ -1,0 +1,187 @@
+"""The detector on any length of sound: overlapping windows, and a presence map in real time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from querysep.detection.htsat import Htsat
+
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class PresenceMap:
+    """Framewise probabilities of a recording, aligned to its time.
+
+    Attributes:
+        framewise: shape (class, frame), float32; frame k covers k * frame_s to (k + 1) * frame_s.
+        frame_s: length of a frame, seconds.
+        duration_s: length of the recording, seconds; the last frame may reach beyond it.
+        clipwise: shape (class,), float32; the largest of any window.
+    """
+
+    framewise: NDArray[np.float32]
+    frame_s: float
+    duration_s: float
+    clipwise: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Event:
+    """A stretch of a recording in which a class is present."""
+
+    onset_s: float
+    offset_s: float
+    label: str
+    score: float
+
+
+def lengthen(wave: Float[Tensor, "batch time"], shortest: int) -> Float[Tensor, "batch time2"]:
+    """Repeat a wave that has fewer than ``shortest`` samples until it has; others come back as they are."""
+    time = wave.shape[-1]
+    return wave if time >= shortest else wave.repeat(1, -(-shortest // time))[:, :shortest]
+
+
+@torch.inference_mode()
+def embed(network: Htsat, segments: Float[Tensor, "batch time"]) -> Float[Tensor, "batch latent_dim"]:
+    """Return the latent embedding of segments of any length.
+
+    Args:
+        network: the detector, in eval mode.
+        segments: shape (batch, time), mono at the detector's rate, at least one sample. Under one STFT window the
+            sound is repeated; over one network window (config.window_s) it is cut in equal parts and averaged.
+    """
+    return _detect_parts(network, segments)[0]
+
+
+@torch.inference_mode()
+def profile(network: Htsat, segments: Float[Tensor, "batch time"]) -> Float[Tensor, "batch class"]:
+    """Return the clipwise probabilities of segments of any length, cut and averaged as ``embed`` does."""
+    return _detect_parts(network, segments)[1]
+
+
+@torch.inference_mode()
+def embed_and_profile(network: Htsat, segments: Float[Tensor, "batch time"]) -> tuple[Tensor, Tensor]:
+    """Return what ``embed`` and ``profile`` return, in one pass."""
+    return _detect_parts(network, segments)
+
+
+def _detect_parts(network: Htsat, segments: Tensor) -> tuple[Tensor, Tensor]:
+    longest = (network.config.frames - 1) * network.config.hop
+    parts = -(-segments.shape[-1] // longest)
+    size = -(-segments.shape[-1] // parts)
+    latents, clipwises = [], []
+    for part in torch.split(segments, size, dim=-1):
+        detection = network(lengthen(part, network.config.n_fft))
+        latents.append(detection.latent)
+        clipwises.append(detection.clipwise)
+    return torch.stack(latents).mean(dim=0), torch.stack(clipwises).mean(dim=0)
+
+
+class PresenceStream:
+    """Build a presence map from blocks, in memory that grows only with the map itself.
+
+    Windows of the network's full length start every half window; the last is moved back to end with the recording.
+    Where windows overlap, frames far from a window's edge weigh more.
+    """
+
+    def __init__(self, network: Htsat, device: torch.device | str = "cpu") -> None:
+        self._network = network
+        self._device = torch.device(device)
+        config = network.config
+        self._window = (config.frames - 1) * config.hop
+        self._frame = config.frames // config.map_frames * config.hop
+        self._stride = max(1, config.map_frames // 2) * self._frame
+        self._buffer = np.zeros(0, dtype=np.float32)
+        self._start = 0  # of the buffer, samples
+        self._waiting: list[tuple[int, NDArray[np.float32]]] = []
+        self._sums: NDArray[np.float64] = np.zeros((config.classes, 64))
+        self._weights: NDArray[np.float64] = np.zeros(64)
+        self._clipwise: NDArray[np.float32] = np.zeros(config.classes, dtype=np.float32)
+        self._tail = np.zeros(0, dtype=np.float32)  # the last window's worth of samples
+        self._windows = 0
+
+    def push(self, samples: NDArray[np.float32]) -> None:
+        """Take the next samples, shape (time,), mono at the detector's rate."""
+        self._buffer = np.concatenate((self._buffer, samples))
+        while self._buffer.shape[0] >= self._window:
+            self._queue(self._start, self._buffer[: self._window])
+            self._tail = self._buffer[: self._window]
+            self._buffer = self._buffer[self._stride :]
+            self._start += self._stride
+
+    def finish(self) -> PresenceMap:
+        """Return the map of all that was pushed.
+
+        Raises:
+            ValueError: nothing was pushed.
+        """
+        total = self._start + self._buffer.shape[0]
+        if total == 0:
+            raise ValueError("a presence map needs at least one sample")
+        if self._windows == 0:
+            self._queue(0, self._buffer)
+        elif total > self._start - self._stride + self._window:
+            new = total - (self._start - self._stride + self._window)
+            joined = np.concatenate((self._tail, self._buffer[-new:]))
+            self._queue(total - self._window, joined[-self._window :])
+        self._run()
+        frames = -(-total // self._frame)
+        rate = self._network.config.sample_rate
+        framewise = self._sums[:, :frames] / np.maximum(self._weights[:frames], 1e-12)
+        return PresenceMap(framewise.astype(np.float32), self._frame / rate, total / rate, self._clipwise)
+
+    def _queue(self, start: int, window: NDArray[np.float32]) -> None:
+        self._windows += 1
+        self._waiting.append((start, window))
+        if len(self._waiting) == _BATCH:
+            self._run()
+
+    @torch.inference_mode()
+    def _run(self) -> None:
+        if not self._waiting:
+            return
+        wave = torch.from_numpy(np.stack([window for _, window in self._waiting])).to(self._device)
+        detection = self._network(lengthen(wave, self._network.config.n_fft))
+        self._clipwise = np.maximum(self._clipwise, detection.clipwise.amax(dim=0).float().cpu().numpy())
+        maps = detection.framewise.float().cpu().numpy()
+        for (start, window), one in zip(self._waiting, maps, strict=True):
+            self._add(start, window.shape[0], one)
+        self._waiting.clear()
+
+    def _add(self, start: int, time: int, window_map: NDArray[np.float32]) -> None:
+        first, last = start // self._frame, -(-(start + time) // self._frame)
+        self._grow(last)
+        centres = np.clip((np.arange(first, last) + 0.5) * self._frame - start, 0, time - 1)
+        frames = window_map.shape[1]
+        spectrum_frames = time // self._network.config.hop + 1
+        copies = max(1, self._network.config.frames // spectrum_frames)
+        positions = (centres[None, :] + np.arange(copies)[:, None] * time) / (copies * time) * frames
+        sampled = window_map[:, np.minimum(positions.astype(int), frames - 1)].mean(axis=1)
+        weight = np.minimum(centres, time - centres) / time + 1e-3
+        self._sums[:, first:last] += sampled * weight
+        self._weights[first:last] += weight
+
+    def _grow(self, frames: int) -> None:
+        size = self._weights.shape[0]
+        if frames > size:
+            more = max(frames - size, size)
+            self._sums = np.pad(self._sums, ((0, 0), (0, more)))
+            self._weights = np.pad(self._weights, (0, more))
+
+
+def events(presence: PresenceMap, labels: Sequence[str], threshold: float = 0.5) -> list[Event]:
+    """Return the stretches in which a class reaches the threshold, by onset; score is the largest probability."""
+    found = []
+    for label, track in zip(labels, presence.framewise, strict=True):
+        active = np.concatenate(([False], track >= threshold, [False]))
+        edges = np.flatnonzero(active[1:] != active[:-1])
+        for onset, offset in zip(edges[::2], edges[1::2], strict=True):
+            end_s = min(float(offset) * presence.frame_s, presence.duration_s)
+            found.append(Event(float(onset) * presence.frame_s, end_s, label, float(track[onset:offset].max())))
+    return sorted(found, key=lambda event: (event.onset_s, -event.score))

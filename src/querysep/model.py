@@ -1,0 +1,192 @@
+"""A model: a detector, a separator, the names of the classes, and where they come from."""
+
+import re
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from torch import Tensor
+
+from querysep.detection.config import DetectorConfig
+from querysep.detection.htsat import Htsat
+from querysep.errors import ConfigError, DeviceError, WeightsError
+from querysep.io.weights import fill, read_folder, write_folder
+from querysep.separation.build import build_separator
+from querysep.separation.config import SeparatorConfig
+from querysep.separation.network import SeparatorNetwork
+
+
+class ModelShape(BaseModel):
+    """Shapes of the two networks: what a preset file holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    detector: DetectorConfig
+    separator: SeparatorConfig
+
+    @model_validator(mode="after")
+    def _agree(self) -> "ModelShape":
+        if self.separator.condition_dim != self.detector.latent_dim:
+            raise ValueError(
+                f"the separator's condition_dim ({self.separator.condition_dim}) must be the detector's latent "
+                f"dimension ({self.detector.latent_dim})"
+            )
+        if self.separator.sample_rate != self.detector.sample_rate:
+            raise ValueError("detector and separator must have the same sample_rate")
+        return self
+
+
+class ModelConfig(BaseModel):
+    """What ``config.json`` of a weights folder holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: str = Field(default="querysep-model", pattern="^querysep-model$")
+    format_version: int = Field(default=1, ge=1, le=1)
+    name: str = Field(min_length=1)
+    licence: str = Field(description="of the weights")
+    trained_on: str = Field(description="recordings and command, in a sentence")
+    labels: tuple[str, ...] = Field(description="names of the detector's classes, in order")
+    shape: ModelShape
+
+    @model_validator(mode="after")
+    def _count(self) -> "ModelConfig":
+        if len(self.labels) != self.shape.detector.classes:
+            raise ValueError(f"{len(self.labels)} labels for {self.shape.detector.classes} classes")
+        return self
+
+
+@dataclass(frozen=True)
+class Model:
+    """Two networks in eval mode on one device, ready to run."""
+
+    config: ModelConfig
+    hash: str
+    detector: Htsat
+    separator: SeparatorNetwork
+    device: torch.device
+
+    @property
+    def name(self) -> str:
+        """The name in its config."""
+        return self.config.name
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the detector's classes, in order."""
+        return self.config.labels
+
+
+def bundled_models() -> dict[str, Path]:
+    """Return the weights folders that the package carries, by name."""
+    root = Path(str(resources.files("querysep"))) / "assets" / "models"
+    return {folder.name: folder for folder in sorted(root.glob("*")) if (folder / "config.json").is_file()}
+
+
+def load_preset(name: str) -> ModelShape:
+    """Return the shape of a preset: ``paper``, ``default`` or the path of a YAML file.
+
+    Raises:
+        ConfigError: no such preset, or a field is unknown or wrong.
+    """
+    root = Path(str(resources.files("querysep"))) / "assets" / "presets"
+    path = Path(name) if name.endswith((".yaml", ".yml")) else root / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in root.glob("*.yaml")))
+        raise ConfigError(f"There is no preset '{name}'. Known: {known}; or give the path of a YAML file.")
+    return ModelShape.model_validate(parse_yaml(path))
+
+
+def parse_yaml(path: Path) -> Any:
+    """Return what a YAML file holds.
+
+    Raises:
+        ConfigError: it is no YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"'{path}' is not valid YAML: {' '.join(str(error).split())}.") from error
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device for ``auto``, ``cpu``, ``cuda`` or ``mps``; auto takes the fastest there is.
+
+    Raises:
+        DeviceError: unknown, or not there.
+    """
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    match name:
+        case "auto":
+            return torch.device("cuda" if cuda else "mps" if mps else "cpu")
+        case "cpu":
+            return torch.device("cpu")
+        case "cuda" if cuda:
+            return torch.device("cuda")
+        case "mps" if mps:
+            return torch.device("mps")
+        case "cuda" | "mps":
+            raise DeviceError(f"The device '{name}' is not available to PyTorch {torch.__version__}. Use --device cpu.")
+        case _:
+            raise DeviceError(f"'{name}' is not a device. Choose auto, cpu, cuda or mps.")
+
+
+def load_model(name: str | Path = "default", device: str = "auto") -> Model:
+    """Load a model: the name of a bundled one, or a weights folder.
+
+    Raises:
+        WeightsError: unknown name, or a folder that is missing, damaged or does not fit.
+        DeviceError: the device is not there.
+    """
+    target = choose_device(device)
+    bundled = bundled_models()
+    folder = bundled.get(str(name), Path(name))
+    if not folder.is_dir():
+        raise WeightsError(
+            f"'{name}' is neither a bundled model ({', '.join(bundled) or 'none'}) nor a weights folder. "
+            "See `querysep models`."
+        )
+    raw, tensors, digest = read_folder(folder)
+    try:
+        config = ModelConfig.model_validate(raw)
+    except ValidationError as error:
+        raise WeightsError(f"'{folder / 'config.json'}' does not describe a model: {first_problem(error)}.") from error
+    detector, separator = Htsat(config.shape.detector), build_separator(config.shape.separator)
+    fill(_Pair(detector, separator), tensors, f"'{folder / 'model.safetensors'}'")
+    return Model(config, digest, detector.to(target).eval(), separator.to(target).eval(), target)
+
+
+def save_model(
+    folder: Path, config: ModelConfig, detector: Htsat, separator: SeparatorNetwork, card: str, half: bool = False
+) -> None:
+    """Write a weights folder.
+
+    Raises:
+        OutputError: the folder holds something, or cannot be written.
+    """
+    write_folder(folder, config.model_dump(mode="json"), pair_tensors(detector, separator), card, half)
+
+
+def pair_tensors(detector: Htsat, separator: SeparatorNetwork) -> dict[str, Tensor]:
+    """Return the tensors of both networks under the names of a weights folder."""
+    return {name: tensor.detach().cpu() for name, tensor in _Pair(detector, separator).state_dict().items()}
+
+
+def first_problem(error: ValidationError) -> str:
+    """Return the first problem of a validation in a few words: the field, what is wrong with it."""
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"]) or "as a whole"
+    return re.sub(r"\s+", " ", f"{where}: {problem['msg']}")
+
+
+class _Pair(torch.nn.Module):
+    """Gives the tensors of both networks their names in the file."""
+
+    def __init__(self, detector: Htsat, separator: SeparatorNetwork) -> None:
+        super().__init__()
+        self.detector = detector
+        self.separator = separator

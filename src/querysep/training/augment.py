@@ -1,0 +1,41 @@
+"""Variations of a recording that leave its class alone."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Wave = NDArray[np.float32]
+
+
+def change_speed(wave: Wave, factor: float) -> Wave:
+    """Play ``wave``, shape (time,), ``factor`` times as fast by linear interpolation."""
+    time = max(1, round(wave.shape[0] / factor))
+    positions = np.minimum(np.arange(time) * factor, wave.shape[0] - 1)
+    faster: Wave = np.interp(positions, np.arange(wave.shape[0]), wave).astype(np.float32)
+    return faster
+
+
+def equalise(wave: Wave, rng: np.random.Generator, range_db: float = 8.0) -> Wave:
+    """Filter by a random smooth curve of at most ``range_db`` up or down."""
+    spectrum = np.fft.rfft(wave)
+    knots = rng.uniform(-range_db, range_db, size=6)
+    position = np.log2(np.linspace(1.0, 64.0, spectrum.shape[0])) / 6.0 * (knots.shape[0] - 1)
+    curve_db = np.interp(position, np.arange(knots.shape[0]), knots)
+    return np.fft.irfft(spectrum * 10.0 ** (curve_db / 20.0), n=wave.shape[0]).astype(np.float32)
+
+
+def set_level(wave: Wave, level_db: float) -> Wave:
+    """Scale to a root mean square of ``level_db`` (dB full scale) over the sounding part; silence stays."""
+    sounding = wave[np.abs(wave) > 1e-4]
+    if sounding.size == 0:
+        return wave
+    rms = float(np.sqrt(np.mean(np.square(sounding), dtype=np.float64)))
+    return (wave * np.float32(10.0 ** (level_db / 20.0) / rms)).astype(np.float32)
+
+
+def vary(wave: Wave, rng: np.random.Generator) -> Wave:
+    """Change speed (half of the time, up to a musical third) and colour (half of the time)."""
+    if rng.random() < 0.5:
+        wave = change_speed(wave, float(2.0 ** rng.uniform(-1 / 3, 1 / 3)))
+    if rng.random() < 0.5:
+        wave = equalise(wave, rng)
+    return wave

@@ -1,0 +1,43 @@
+"""How long and how fast to train."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TrainingConfig(BaseModel):
+    """Settings that both trainings share."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(20_000, gt=0, description="optimizer steps at most")
+    minutes: float | None = Field(None, gt=0, description="stop after this time, over all sittings; None: steps only")
+    batch_size: int = Field(32, gt=0, description="items per step")
+    learning_rate: float = Field(1e-3, gt=0, description="largest; a short rise, then a cosine to nearly nothing")
+    warmup_steps: int = Field(200, ge=0, description="steps of the rise")
+    weight_decay: float = Field(0.02, ge=0, description="of AdamW")
+    gradient_norm: float = Field(5.0, gt=0, description="largest norm of a step's gradient")
+    ema_decay: float = Field(0.998, ge=0, lt=1, description="of the averaged weights that are kept at the end")
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto measures which is faster")
+    workers: int = Field(1, ge=0, description="processes that prepare items")
+    seed: int = Field(1, ge=0, description="of items and weights")
+    checkpoint_steps: int = Field(250, gt=0, description="steps between two checkpoints")
+
+
+class DetectorTraining(TrainingConfig):
+    """Settings of the detector's training."""
+
+    segment_s: float = Field(2.0, gt=0, description="length of an item")
+    mix_share: float = Field(0.5, ge=0, le=1, description="items that are two clips mixed, with both clips' labels")
+
+
+class SeparatorTraining(TrainingConfig):
+    """Settings of the separator's training."""
+
+    batch_size: int = Field(12, gt=0, description="mixtures per step; each is asked for two targets")
+    ema_decay: float = Field(0.999, ge=0, lt=1, description="of the averaged weights that are kept at the end")
+    gain_db: float = Field(3.0, ge=0, description="standard deviation of the level between the two segments; 0: equal")
+    own_query_share: float = Field(0.25, ge=0, le=1, description="queries taken from the target itself")
+    absent_share: float = Field(0.1, ge=0, le=1, description="queries of a class that is not in the mixture")
+    snr_floor_db: float = Field(25.0, gt=0, description="errors this far below the mixture count no more")
+    queries: int = Field(3, gt=0, description="examples averaged into a condition, at most")

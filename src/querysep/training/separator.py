@@ -1,0 +1,105 @@
+"""Training the separator on pairs of anchor segments."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from querysep.anchors.catalog import read_catalog
+from querysep.dsp.stft import stft
+from querysep.errors import DataError
+from querysep.io.weights import write_folder
+from querysep.progress import Progress, silent
+from querysep.separation.build import build_separator
+from querysep.separation.compact import CompactUnet
+from querysep.separation.config import SeparatorConfig
+from querysep.separation.network import SeparatorNetwork
+from querysep.training.config import SeparatorTraining
+from querysep.training.runner import QueryModule, run
+from querysep.training.separator_items import SeparatorItems
+
+
+class SeparatorModule(QueryModule):
+    """Energy of the error over that of the mixture, in dB with a floor, for both queries of each mixture.
+
+    The error is taken between spectrograms: with a mixture of fixed level, it is the SNR up to a constant, it is
+    finite where the answer is silence, and it needs no inverse transform.
+    """
+
+    network: SeparatorNetwork
+    training_config: SeparatorTraining
+
+    def batch_loss(self, batch: Any) -> Tensor:
+        """Return the loss of (segments (batch, 2, time), conditions (batch, 2, condition_dim), wanted (batch, 2))."""
+        segments, conditions, wanted = batch
+        config = self.network.config
+        with torch.no_grad(), torch.autocast(segments.device.type, enabled=False):
+            sources = stft(segments, config.n_fft, config.hop)
+            mixture = sources.sum(dim=1)
+            targets = (sources * wanted[:, :, None, None]).flatten(0, 1)
+        mask = mask_for_pairs(self.network, mixture.abs(), conditions)
+        mixtures = mixture.repeat_interleave(2, dim=0)
+        error = (targets - mask * mixtures).abs().square().sum(dim=(1, 2))
+        floor = 10.0 ** (-self.training_config.snr_floor_db / 10.0)
+        energy = mixtures.abs().square().sum(dim=(1, 2)).clamp(min=1e-8)
+        return (10.0 * torch.log10(error / energy + floor)).mean()
+
+
+def mask_for_pairs(network: SeparatorNetwork, magnitude: Tensor, conditions: Tensor) -> Tensor:
+    """Return the masks of two queries for each mixture.
+
+    Args:
+        network: a separator; ours runs its way down once for both queries.
+        magnitude: shape (batch, freq, frame).
+        conditions: shape (batch, 2, condition_dim).
+
+    Returns:
+        Masks, shape (2 * batch, freq, frame).
+    """
+    flat = conditions.flatten(0, 1)
+    if not isinstance(network, CompactUnet):
+        return network.mask_of_magnitude(magnitude.repeat_interleave(2, dim=0), flat)
+    images = [image.repeat_interleave(2, dim=0) for image in network.encode(magnitude)]
+    mask = torch.sigmoid(network.decode(images, flat, magnitude.shape[-1]).float())
+    return torch.cat((mask, mask[:, -1:]), dim=1)
+
+
+def train_separator(
+    catalog_folder: Path, shape: SeparatorConfig, training: SeparatorTraining, folder: Path, progress: Progress = silent
+) -> Path:
+    """Train a separator on an anchor catalog; resumes in the same folder.
+
+    Args:
+        catalog_folder: from ``querysep mine``.
+        shape: of the network.
+        training: how long and how fast.
+        folder: checkpoints, log, and at the end ``separator/`` with the averaged weights.
+        progress: told after each step.
+
+    Returns:
+        The folder with the weights.
+
+    Raises:
+        DataError: the catalog is missing, too small or does not fit, or the loss became NaN.
+        OutputError: the weights cannot be written.
+    """
+    catalog = read_catalog(catalog_folder)
+    if catalog.latents.shape[1] != shape.condition_dim or catalog.sample_rate != shape.sample_rate:
+        raise DataError(
+            f"The catalog has latent embeddings of {catalog.latents.shape[1]} values at {catalog.sample_rate} Hz; the "
+            f"separator takes conditions of {shape.condition_dim} at {shape.sample_rate} Hz. Choose the preset that "
+            "the detector was trained with."
+        )
+    torch.manual_seed(training.seed)
+    network = build_separator(shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module = SeparatorModule(network, training)
+    trained = run(module, lambda first, count: SeparatorItems(catalog, training, first, count), folder, progress)
+    config = {
+        "format": "querysep-separator",
+        "detector_hash": catalog.detector,
+        "separator": shape.model_dump(mode="json"),
+    }
+    weights = folder / "separator"
+    write_folder(weights, config, trained.state_dict(), "# A separator under training\n\nSee `querysep assemble`.\n")
+    return weights
