@@ -143,7 +143,7 @@ def _draw_spectrograms(
         axis.set_title(panel.title, loc="left", fontsize=11, fontweight="bold", parse_math=False)
     if image is not None:
         bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=40, fraction=0.05)
-        bar.set_label(f"Level (dB re loudest spot of {panels[0].title.lower()})", fontsize=9)
+        bar.set_label("Level (dB re loudest spot)" if len(panels) > 1 else "Level (dB)", fontsize=9)
         bar.ax.tick_params(labelsize=9)
 
 
@@ -168,7 +168,7 @@ def _draw_presence(figure: "Figure", axis: "Axes", presence: Presence, rows: int
         axis.axhline(edge - 0.5, color="white", linewidth=1)
     axis.set_title("Presence map", loc="left", fontsize=11, fontweight="bold")
     bar = figure.colorbar(image, ax=axis, pad=0.01, aspect=10, fraction=0.05, ticks=[0, 0.5, 1])
-    bar.set_label("Presence (0 to 1)", fontsize=9)
+    bar.set_label("Presence", fontsize=9)
     bar.ax.tick_params(labelsize=9)
 
 
