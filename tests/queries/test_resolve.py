@@ -80,8 +80,8 @@ def test_other_rates_are_resampled(detector: Htsat, tmp_path: Path) -> None:
 
 
 def test_silent_stretches_do_not_count() -> None:
-    loud, silence = noise(2), np.zeros((1, 64_000), np.float32)
-    quiet = noise(2, gain=0.1 * 10 ** (-45 / 20))
+    loud, silence = noise(2, gain=0.5), np.zeros((1, 64_000), np.float32)
+    quiet = noise(2, gain=0.5 * 10 ** (-45 / 20))  # -51 dBFS: not silent by itself
     whole = np.concatenate([silence, loud, silence, quiet, loud, silence], axis=1)
     segments = cut_segments(Audio(whole, RATE), RATE)
     assert segments.used_s == 4.0
