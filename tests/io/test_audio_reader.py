@@ -147,3 +147,11 @@ def test_a_file_without_permission(tmp_path: Path) -> None:
     path.chmod(0)
     with pytest.raises(AudioError, match="cannot be opened"):
         read_audio(path)
+
+
+def test_an_ogg_cut_between_two_pages_is_told(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.ogg", noise(seconds=10), RATE)
+    content = (tmp_path / "a.ogg").read_bytes()
+    (tmp_path / "cut.ogg").write_bytes(content[: content.rindex(b"OggS")])
+    with pytest.raises(AudioError, match="last Ogg page"):
+        read_audio(tmp_path / "cut.ogg")
