@@ -18,10 +18,10 @@ runtime_checkable(querysep.progress.Progress)  # or the checker could not tell a
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _two_threads() -> None:
+def _one_thread() -> None:
     import torch
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

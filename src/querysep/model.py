@@ -60,6 +60,31 @@ class ModelConfig(BaseModel):
         return self
 
 
+class DetectorModelConfig(BaseModel):
+    """What ``config.json`` of a detector's own weights folder holds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: str = Field(default="querysep-detector", pattern="^querysep-detector$")
+    labels: tuple[str, ...] = Field(description="names of the classes, in order")
+    detector: DetectorConfig
+
+
+@dataclass(frozen=True)
+class TrainedDetector:
+    """A detector alone: what mining and the separator's training need.
+
+    Attributes:
+        network: in eval mode, on the CPU.
+        labels: names of its classes, in order.
+        hash: content hash of its weights folder.
+    """
+
+    network: Htsat
+    labels: tuple[str, ...]
+    hash: str
+
+
 @dataclass(frozen=True)
 class Model:
     """Two networks in eval mode on one device, ready to run."""
@@ -158,6 +183,39 @@ def load_model(name: str | Path = "default", device: str = "auto") -> Model:
     detector, separator = Htsat(config.shape.detector), build_separator(config.shape.separator)
     fill(_Pair(detector, separator), tensors, f"'{folder / 'model.safetensors'}'")
     return Model(config, digest, detector.to(target).eval(), separator.to(target).eval(), target)
+
+
+def load_detector(folder: Path) -> TrainedDetector:
+    """Load a detector from its own weights folder, as ``train detector`` writes it, or from a whole model's.
+
+    Raises:
+        WeightsError: the folder is missing, damaged or does not fit.
+    """
+    folder = bundled_models().get(str(folder), folder)
+    raw, tensors, digest = read_folder(folder)
+    if isinstance(raw, dict) and raw.get("format") == "querysep-model":
+        model = load_model(folder, "cpu")
+        return TrainedDetector(model.detector, model.labels, model.hash)
+    try:
+        config = DetectorModelConfig.model_validate(raw)
+    except ValidationError as error:
+        raise WeightsError(
+            f"'{folder / 'config.json'}' does not describe a detector: {first_problem(error)}."
+        ) from error
+    network = Htsat(config.detector)
+    fill(network, tensors, f"'{folder / 'model.safetensors'}'")
+    return TrainedDetector(network.eval(), config.labels, digest)
+
+
+def save_detector(folder: Path, network: Htsat, labels: tuple[str, ...]) -> None:
+    """Write a detector's own weights folder.
+
+    Raises:
+        OutputError: the folder holds something, or cannot be written.
+    """
+    config = DetectorModelConfig(labels=labels, detector=network.config)
+    card = "# A detector\n\nWritten by `querysep train detector`, for `querysep mine` and `querysep train separator`.\n"
+    write_folder(folder, config.model_dump(mode="json"), network.state_dict(), card)
 
 
 def save_model(

@@ -11,7 +11,7 @@ from querysep.data.clips import load_clips
 from querysep.detection.config import DetectorConfig
 from querysep.detection.htsat import Htsat
 from querysep.errors import DataError
-from querysep.io.weights import write_folder
+from querysep.model import save_detector
 from querysep.progress import Progress, silent
 from querysep.training.config import DetectorTraining
 from querysep.training.detector_items import DetectorItems
@@ -20,7 +20,7 @@ from querysep.training.runner import QueryModule, run
 _MASKED_MELS, _MASKED_FRAMES = 12, 40
 
 
-class DetectorModule(QueryModule):
+class DetectorModule(QueryModule[Htsat]):
     """Binary cross-entropy of the clipwise probabilities, with masking of the spectrogram (Park et al., 2019)."""
 
     network: Htsat
@@ -75,7 +75,6 @@ def train_detector(
     torch.manual_seed(training.seed)
     module = DetectorModule(Htsat(shape), training)
     network = run(module, lambda first, count: DetectorItems(bank, training, first, count), folder, progress)
-    config = {"format": "querysep-detector", "labels": list(bank.labels), "detector": shape.model_dump(mode="json")}
     weights = folder / "detector"
-    write_folder(weights, config, network.state_dict(), "# A detector under training\n\nSee `querysep mine`.\n")
+    save_detector(weights, network, bank.labels)
     return weights

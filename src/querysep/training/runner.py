@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar, cast
 
 import lightning
 import torch
@@ -18,11 +18,13 @@ from querysep.errors import DataError
 from querysep.progress import Progress
 from querysep.training.config import TrainingConfig
 
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
-class QueryModule(lightning.LightningModule):
+
+class QueryModule(lightning.LightningModule, Generic[NetworkT]):
     """A network under training with averaged weights, a time-aware schedule and a guard against NaN."""
 
-    def __init__(self, network: nn.Module, training: TrainingConfig) -> None:
+    def __init__(self, network: NetworkT, training: TrainingConfig) -> None:
         super().__init__()
         self.network = network
         self.training_config = training
@@ -95,7 +97,7 @@ class QueryModule(lightning.LightningModule):
             lr=self.training_config.learning_rate,
             weight_decay=self.training_config.weight_decay,
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.rate_factor)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.rate_factor(step))  # noqa: PLW0108: a bound method would be pickled
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
@@ -127,11 +129,11 @@ def faster_precision() -> str:
 
 
 def run(
-    module: QueryModule,
+    module: QueryModule[NetworkT],
     items: Callable[[int, int], Dataset[Any]],
     folder: Path,
     progress: Progress,
-) -> nn.Module:
+) -> NetworkT:
     """Train to the end, resuming from ``folder/last.ckpt`` where there is one.
 
     Args:
@@ -183,5 +185,4 @@ def run(
     if count:
         trainer.fit(module, loader, ckpt_path=last if last.is_file() else None, weights_only=True)
         trainer.save_checkpoint(last)
-    network: nn.Module = module.averaged.module
-    return network.eval()
+    return cast(NetworkT, module.averaged.module.eval())

@@ -1,5 +1,6 @@
 """Training the separator on pairs of anchor segments."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import Tensor
 from querysep.anchors.catalog import read_catalog
 from querysep.dsp.stft import stft
 from querysep.errors import DataError
-from querysep.io.weights import write_folder
+from querysep.model import ModelConfig, ModelShape, TrainedDetector, save_model
 from querysep.progress import Progress, silent
 from querysep.separation.build import build_separator
 from querysep.separation.compact import CompactUnet
@@ -20,7 +21,7 @@ from querysep.training.runner import QueryModule, run
 from querysep.training.separator_items import SeparatorItems
 
 
-class SeparatorModule(QueryModule):
+class SeparatorModule(QueryModule[SeparatorNetwork]):
     """Energy of the error over that of the mixture, in dB with a floor, for both queries of each mixture.
 
     The error is taken between spectrograms: with a mixture of fixed level, it is the SNR up to a constant, it is
@@ -65,16 +66,33 @@ def mask_for_pairs(network: SeparatorNetwork, magnitude: Tensor, conditions: Ten
     return torch.cat((mask, mask[:, -1:]), dim=1)
 
 
+@dataclass(frozen=True)
+class Provenance:
+    """What the weights' config and model card say of where they come from."""
+
+    name: str
+    licence: str
+    trained_on: str
+
+
 def train_separator(
-    catalog_folder: Path, shape: SeparatorConfig, training: SeparatorTraining, folder: Path, progress: Progress = silent
+    catalog_folder: Path,
+    detector: TrainedDetector,
+    shape: SeparatorConfig,
+    training: SeparatorTraining,
+    folder: Path,
+    provenance: Provenance,
+    progress: Progress = silent,
 ) -> Path:
     """Train a separator on an anchor catalog; resumes in the same folder.
 
     Args:
         catalog_folder: from ``querysep mine``.
+        detector: the one that mined the catalog; it goes into the model.
         shape: of the network.
         training: how long and how fast.
-        folder: checkpoints, log, and at the end ``separator/`` with the averaged weights.
+        folder: checkpoints, log, and at the end ``model/``: a whole model with the averaged weights in float16.
+        provenance: for the model's config and card.
         progress: told after each step.
 
     Returns:
@@ -91,15 +109,29 @@ def train_separator(
             f"separator takes conditions of {shape.condition_dim} at {shape.sample_rate} Hz. Choose the preset that "
             "the detector was trained with."
         )
+    if catalog.detector != detector.hash:
+        raise DataError(
+            f"The catalog '{catalog_folder}' was mined by another detector (hash {catalog.detector}, this one "
+            f"{detector.hash}). Mine again with this detector."
+        )
     torch.manual_seed(training.seed)
     network = build_separator(shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module = SeparatorModule(network, training)
     trained = run(module, lambda first, count: SeparatorItems(catalog, training, first, count), folder, progress)
-    config = {
-        "format": "querysep-separator",
-        "detector_hash": catalog.detector,
-        "separator": shape.model_dump(mode="json"),
-    }
-    weights = folder / "separator"
-    write_folder(weights, config, trained.state_dict(), "# A separator under training\n\nSee `querysep assemble`.\n")
-    return weights
+    config = ModelConfig(
+        name=provenance.name,
+        licence=provenance.licence,
+        trained_on=provenance.trained_on,
+        labels=detector.labels,
+        shape=ModelShape(detector=detector.network.config, separator=shape),
+    )
+    model = folder / "model"
+    save_model(model, config, detector.network, trained, _card(provenance), half=True)
+    return model
+
+
+def _card(provenance: Provenance) -> str:
+    return (
+        f"# {provenance.name}\n\nA querysep model: detector and separator.\n\n"
+        f"- Licence: {provenance.licence}\n- Trained on: {provenance.trained_on}\n"
+    )

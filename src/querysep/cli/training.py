@@ -1,0 +1,135 @@
+"""``querysep mine`` and ``querysep train``: from labelled clips to a model."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from querysep.cli.options import Quiet
+from querysep.cli.terminal import progress_bar, show_paths
+from querysep.errors import ConfigError
+
+if TYPE_CHECKING:
+    from querysep.training.config import TrainingConfig
+
+SettingsT = TypeVar("SettingsT", bound="TrainingConfig")
+
+train = typer.Typer(help="Train a detector on weak labels, then a separator on mined anchors.", no_args_is_help=True)
+
+Data = Annotated[Path, typer.Option(help="Folder with manifest.jsonl, or the manifest itself.", metavar="PATH")]
+Output = Annotated[
+    Path, typer.Option("-o", "--output", help="Folder of the run; a started run goes on.", metavar="DIR")
+]
+Preset = Annotated[str, typer.Option(help="Shape of the networks: a preset's name or a YAML file.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="A training setting, such as minutes=30.", metavar="KEY=VALUE")
+]
+DetectorFolder = Annotated[Path, typer.Option("--detector", help="Weights folder of the detector.", metavar="DIR")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(mine)
+    app.add_typer(train, name="train")
+
+
+def mine(
+    data: Data,
+    detector: DetectorFolder,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the catalog.", metavar="DIR")],
+    stretch_s: Annotated[float, typer.Option("--stretch", min=2.0, help="One anchor in each stretch, seconds.")] = 10.0,
+    quiet: Quiet = False,
+) -> None:
+    """Find the anchor segments of the training clips: where in each clip its class is most present."""
+    from querysep.anchors import mine as mining
+    from querysep.data.clips import load_clips
+    from querysep.model import load_detector
+
+    trained = load_detector(detector)
+    with progress_bar(quiet=quiet) as progress:
+        bank = load_clips(_manifest(data), "train", trained.network.config.sample_rate, progress)
+        catalog = mining.mine(
+            bank, trained.network, trained.labels, trained.hash, output, stretch_s=stretch_s, progress=progress
+        )
+    typer.echo(f"{len(catalog.anchors)} anchors")
+    show_paths([output])
+
+
+@train.callback()
+def _group() -> None:
+    """Train a detector on weak labels, then a separator on mined anchors."""
+
+
+@train.command("detector")
+def train_detector(
+    data: Data, output: Output, preset: Preset = "default", settings: Settings = None, quiet: Quiet = False
+) -> None:
+    """Train the detector on the clips of a data set."""
+    _need_lightning()
+    from querysep.model import load_preset
+    from querysep.training import detector
+    from querysep.training.config import DetectorTraining
+
+    training = _settings(DetectorTraining, settings or [])
+    with progress_bar(quiet=quiet) as progress:
+        weights = detector.train_detector(_manifest(data), load_preset(preset).detector, training, output, progress)
+    show_paths([weights])
+
+
+@train.command("separator")
+def train_separator(
+    anchors: Annotated[Path, typer.Option(help="Catalog from `querysep mine`.", metavar="DIR")],
+    detector: DetectorFolder,
+    output: Output,
+    preset: Preset = "default",
+    settings: Settings = None,
+    name: Annotated[str, typer.Option(help="Name of the model.")] = "my-model",
+    licence: Annotated[str, typer.Option(help="Licence of the weights, for the model card.")] = "not stated",
+    trained_on: Annotated[str, typer.Option(help="Recordings, for the model card.")] = "not stated",
+    quiet: Quiet = False,
+) -> None:
+    """Train the separator on mined anchors, and write the whole model."""
+    _need_lightning()
+    from querysep.model import load_detector, load_preset
+    from querysep.training import separator
+    from querysep.training.config import SeparatorTraining
+
+    training = _settings(SeparatorTraining, settings or [])
+    provenance = separator.Provenance(name, licence, trained_on)
+    with progress_bar(quiet=quiet) as progress:
+        weights = separator.train_separator(
+            anchors, load_detector(detector), load_preset(preset).separator, training, output, provenance, progress
+        )
+    show_paths([weights])
+
+
+def _manifest(path: Path) -> Path:
+    return path / "manifest.jsonl" if path.is_dir() else path
+
+
+def _need_lightning() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("lightning") is None:
+        raise ConfigError("Training needs the extra 'train': pip install 'querysep[train]'.")
+
+
+def _settings(kind: type[SettingsT], pairs: Sequence[str]) -> SettingsT:
+    """Return training settings from ``key=value`` pairs, values as in YAML."""
+    import yaml
+    from pydantic import ValidationError
+
+    from querysep.model import first_problem
+
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator:
+            raise ConfigError(f"'--set {pair}' is not of the form key=value.")
+        values[key.strip()] = yaml.safe_load(value)
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        known = ", ".join(kind.model_fields)
+        raise ConfigError(f"A training setting is wrong: {first_problem(error)}. Known settings: {known}.") from error

@@ -1,0 +1,146 @@
+"""The whole road on a small set: detector, anchors, separator, model, evaluation; interrupted and resumed."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from synthetic_set import make_set
+
+from querysep.anchors.catalog import Catalog, read_catalog
+from querysep.anchors.mine import mine
+from querysep.data.clips import load_clips
+from querysep.detection.config import DetectorConfig
+from querysep.errors import DataError
+from querysep.evaluation.open_mixtures import OpenMixtures
+from querysep.evaluation.open_protocol import evaluate_open, summarise, table
+from querysep.model import TrainedDetector, load_detector, load_model
+from querysep.pipeline import Separator
+from querysep.separation.config import SeparatorConfig
+from querysep.training.config import DetectorTraining, SeparatorTraining
+from querysep.training.detector import train_detector
+from querysep.training.separator import Provenance, train_separator
+
+DETECTOR = DetectorConfig(n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4)
+SEPARATOR = SeparatorConfig(architecture="compact", channels=(8, 16), condition_dim=16, condition_hidden=16)
+ABOUT = Provenance("tiny", "CC0", "synthetic clips")
+FAST = {"warmup_steps": 2, "checkpoint_steps": 3, "workers": 0, "batch_size": 4, "precision": "float32"}
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*LeafSpec.*")
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_set(tmp_path_factory.mktemp("set"))
+
+
+@pytest.fixture(scope="module")
+def detector(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainedDetector:
+    run = tmp_path_factory.mktemp("run")
+    return load_detector(train_detector(manifest, DETECTOR, DetectorTraining(steps=6, **FAST), run))
+
+
+def _mine(manifest: Path, detector: TrainedDetector, folder: Path) -> Catalog:
+    bank = load_clips(manifest, "train", DETECTOR.sample_rate)
+    return mine(bank, detector.network, detector.labels, detector.hash, folder)
+
+
+@pytest.fixture(scope="module")
+def catalog(manifest: Path, detector: TrainedDetector, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("anchors")
+    _mine(manifest, detector, folder)
+    return folder
+
+
+def test_catalog_holds_the_clips_sound_where_it_says(manifest: Path, catalog: Path) -> None:
+    read = read_catalog(catalog)
+    assert {anchor.label for anchor in read.anchors} == {"Low tone", "High tone", "Clicks"}
+    for anchor, audio in zip(read.anchors, read.audio, strict=True):
+        clip, rate = soundfile.read(manifest.parent / anchor.clip, dtype="int16")
+        first = round(anchor.start_s * rate)
+        np.testing.assert_array_equal(audio[: anchor.sounding], clip[first : first + anchor.sounding])
+        assert not audio[anchor.sounding :].any()
+
+
+def test_mining_goes_on_where_it_stopped(
+    manifest: Path, detector: TrainedDetector, catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("querysep.anchors.mine._PART", 4)
+    seen: list[float] = []
+
+    def stop(done: float, total: float | None, what: str) -> None:
+        seen.append(done)
+        if done == 9:
+            raise KeyboardInterrupt
+
+    bank = load_clips(manifest, "train", DETECTOR.sample_rate)
+    with pytest.raises(KeyboardInterrupt):
+        mine(bank, detector.network, detector.labels, detector.hash, tmp_path, progress=stop)
+    with pytest.raises(DataError, match="resumes"):
+        read_catalog(tmp_path)
+    seen.clear()
+
+    def count(done: float, total: float | None, what: str) -> None:
+        seen.append(done)
+
+    mine(bank, detector.network, detector.labels, detector.hash, tmp_path, progress=count)
+    assert min(seen) == 9
+    one, other = read_catalog(tmp_path), read_catalog(catalog)
+    assert one.anchors == other.anchors
+    np.testing.assert_array_equal(one.audio, other.audio)
+    np.testing.assert_allclose(one.latents, other.latents, atol=1e-6)
+
+
+def test_a_resumed_training_ends_where_an_uninterrupted_one_does(
+    catalog: Path, detector: TrainedDetector, tmp_path: Path
+) -> None:
+    training = SeparatorTraining(steps=7, **FAST)
+
+    def stop(done: float, total: float | None, what: str) -> None:
+        if done == 5:
+            raise InterruptedError
+
+    straight = train_separator(catalog, detector, SEPARATOR, training, tmp_path / "straight", ABOUT)
+    with pytest.raises(InterruptedError):
+        train_separator(catalog, detector, SEPARATOR, training, tmp_path / "resumed", ABOUT, stop)
+    assert (tmp_path / "resumed" / "last.ckpt").is_file()
+    resumed = train_separator(catalog, detector, SEPARATOR, training, tmp_path / "resumed", ABOUT)
+    one, other = load_model(straight, "cpu"), load_model(resumed, "cpu")
+    for (name, first), second in zip(
+        one.separator.state_dict().items(), other.separator.state_dict().values(), strict=True
+    ):
+        np.testing.assert_allclose(first.numpy(), second.numpy(), atol=2e-3, err_msg=name)
+
+
+def test_another_detectors_catalog_is_refused(catalog: Path, detector: TrainedDetector, tmp_path: Path) -> None:
+    other = TrainedDetector(detector.network, detector.labels, "0" * 16)
+    with pytest.raises(DataError, match="mined by another detector"):
+        train_separator(catalog, other, SEPARATOR, SeparatorTraining(steps=1, **FAST), tmp_path, ABOUT)
+
+
+def test_protocol_draws_equal_energies_and_foreign_queries(manifest: Path) -> None:
+    drawn = OpenMixtures(manifest, seed=3)
+    for held_out in (False, True):
+        for first, second in drawn.draw(20, held_out):
+            assert first.held_out == held_out and not second.held_out
+            assert first.clip != first.query_clip and second.clip != second.query_clip
+            assert {first.label, second.label} <= {"Low tone", "High tone", "Clicks", "Hiss"}
+            assert 2 * 32_000 <= first.wave.shape[0] == second.wave.shape[0] <= 5 * 32_000
+            energies = [float(np.square(source.wave).sum()) for source in (first, second)]
+            assert energies[0] == pytest.approx(energies[1], rel=1e-3)
+    again = OpenMixtures(manifest, seed=3)
+    one, other = next(drawn.draw(1, False)), next(again.draw(1, False))
+    np.testing.assert_array_equal(one[0].wave, other[0].wave)
+
+
+def test_protocol_measures_a_model(manifest: Path, tiny_model: Path) -> None:
+    rows = evaluate_open(Separator.load(tiny_model, "cpu"), manifest, mixtures=3)
+    assert len(rows) == 12
+    assert all(row.oracle_db > row.sdri_db for row in rows)
+    groups = {summary.name: summary for summary in summarise(rows)}
+    assert (
+        groups["held-out"].queries == 3 and groups["seen"].queries == 6 and groups["seen beside held-out"].queries == 3
+    )
+    assert "| held-out | 3 |" in table(list(groups.values()))
+    json.dumps([summary.sdri_db for summary in groups.values()], allow_nan=False)
