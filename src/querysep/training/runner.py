@@ -97,7 +97,8 @@ class QueryModule(lightning.LightningModule, Generic[NetworkT]):
             lr=self.training_config.learning_rate,
             weight_decay=self.training_config.weight_decay,
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.rate_factor(step))  # noqa: PLW0108: a bound method would be pickled
+        # A bound method would go into the checkpoint with all it is bound to.
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.rate_factor(step))  # noqa: PLW0108
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
