@@ -52,5 +52,23 @@ def build(
             show_paths([made.manifest])
 
 
+@data.command()
+def render(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of a set that was built.", metavar="DIR")],
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder for what is fetched; by default the user's cache.", metavar="DIR"),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Add instruments rendered from a free soundfont to a set (needs the program fluidsynth)."""
+    from querysep.data.rendering import render_instruments
+
+    with progress_bar(quiet=quiet) as progress:
+        clips = render_instruments(output, cache=cache or _user_cache(), progress=progress)
+    typer.echo(f"{len(clips)} clips")
+    show_paths([output / "manifest.jsonl"])
+
+
 def _user_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "querysep"

@@ -31,9 +31,10 @@ class Segments:
 def cut_segments(example: Audio, sample_rate: int) -> Segments:
     """Cut an example into segments of 2 s and leave out the silent ones.
 
-    The channels are averaged and the level is kept. An example of at most 2 s is one segment, untouched; a longer one
-    is trimmed of silence at both ends first, and its last segment is moved back to end with it. A segment is silent
-    below -60 dBFS (RMS), or more than 40 dB below the loudest.
+    The channels are averaged and the level is kept. Silence at both ends is cut off, since the detector was trained on
+    and anchors were embedded from sounds without it. What is left is one segment if it is at most 2 s long; else the
+    last segment is moved back to end with it. Silent is what lies below -60 dBFS (RMS), or more than 40 dB below the
+    loudest.
 
     Args:
         example: at any rate.
@@ -41,12 +42,11 @@ def cut_segments(example: Audio, sample_rate: int) -> Segments:
     """
     wave = resample(example.mono[None], example.sample_rate, sample_rate)[0]
     size = round(SEGMENT_S * sample_rate)
+    wave = _trimmed(wave, sample_rate)
+    if not len(wave):
+        return Segments(np.zeros((0, size), np.float32), 0.0)
     if len(wave) <= size:
-        loud = len(wave) > 0 and rms_db(wave[None])[0] >= SILENCE_DBFS
-        return Segments(
-            wave[None] if loud else np.zeros((0, size), np.float32), len(wave) / sample_rate if loud else 0.0
-        )
-    wave = _trimmed(wave, size, sample_rate)
+        return Segments(wave[None], len(wave) / sample_rate)
     starts = list(range(0, len(wave) - size + 1, size))
     if starts[-1] + size < len(wave):
         starts.append(len(wave) - size)
@@ -69,14 +69,12 @@ def _is_loud(rows: FloatArray) -> NDArray[np.bool_]:
     return np.asarray((level_db >= SILENCE_DBFS) & (level_db >= level_db.max() - SILENCE_BELOW_LOUDEST_DB))
 
 
-def _trimmed(wave: FloatArray, shortest: int, sample_rate: int) -> FloatArray:
-    """Cut silence off both ends, but leave at least ``shortest`` samples."""
+def _trimmed(wave: FloatArray, sample_rate: int) -> FloatArray:
+    """Cut silence off both ends, in steps of 50 ms; nothing is left of a silent wave."""
     step = max(1, round(_TRIM_STEP_S * sample_rate))
     rows = math.ceil(len(wave) / step)
+    if not rows:
+        return wave
     padded = np.pad(wave, (0, rows * step - len(wave)))
     loud = np.flatnonzero(_is_loud(padded.reshape(rows, step)))
-    if not len(loud):
-        return wave
-    start, stop = int(loud[0]) * step, min(len(wave), (int(loud[-1]) + 1) * step)
-    start = max(0, min(start, stop - shortest, len(wave) - shortest))
-    return wave[start : max(stop, start + shortest)]
+    return wave[int(loud[0]) * step : (int(loud[-1]) + 1) * step] if len(loud) else wave[:0]
