@@ -123,7 +123,10 @@ def load_preset(name: str) -> ModelShape:
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in root.glob("*.yaml")))
         raise ConfigError(f"There is no preset '{name}'. Known: {known}; or give the path of a YAML file.")
-    return ModelShape.model_validate(parse_yaml(path))
+    try:
+        return ModelShape.model_validate(parse_yaml(path))
+    except ValidationError as error:
+        raise ConfigError(f"The preset '{path}' is wrong: {first_problem(error)}.") from error
 
 
 def parse_yaml(path: Path) -> Any:

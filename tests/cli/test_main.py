@@ -24,7 +24,9 @@ def test_version(querysep: Querysep) -> None:
     assert querysep("--version").stdout == f"querysep {version('querysep')}\n"
 
 
-@pytest.mark.parametrize("command", ["separate", "detect", "models", "labels", "import-official", "data", "mine", "train", "evaluate"])
+@pytest.mark.parametrize(
+    "command", ["separate", "detect", "models", "labels", "import-official", "data", "mine", "train", "evaluate"]
+)
 def test_every_command_explains_itself(command: str) -> None:
     ended = subprocess.run([COMMAND, command, "--help"], capture_output=True, text=True, check=True)
     assert "Usage: querysep" in ended.stdout

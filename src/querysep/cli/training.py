@@ -127,7 +127,12 @@ def _settings(kind: type[SettingsT], pairs: Sequence[str]) -> SettingsT:
         key, separator, value = pair.partition("=")
         if not separator:
             raise ConfigError(f"'--set {pair}' is not of the form key=value.")
-        values[key.strip()] = yaml.safe_load(value)
+        try:
+            values[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(
+                f"The value in '--set {pair}' cannot be read. Write a number, a word or a list."
+            ) from error
     try:
         return kind(**values)
     except ValidationError as error:
