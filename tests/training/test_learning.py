@@ -7,6 +7,7 @@ from querysep.separation.build import build_separator
 from querysep.separation.config import SeparatorConfig
 from querysep.training.augment import change_speed, equalise, set_level
 from querysep.training.config import SeparatorTraining
+from querysep.training.runner import QueryModule
 from querysep.training.separator import SeparatorModule
 
 
@@ -44,6 +45,20 @@ def test_silence_is_the_answer_to_an_absent_query() -> None:
         silent = module.batch_loss((segments, conditions, torch.zeros(2, 2)))
         wrong = module.batch_loss((segments, conditions, torch.ones(2, 2)))
     assert silent < -20 < -6 < wrong
+
+
+def test_the_average_forgets_the_random_start() -> None:
+    network = torch.nn.BatchNorm1d(3)
+    module: QueryModule[torch.nn.Module] = QueryModule(network, SeparatorTraining(ema_decay=0.999))
+    network.weight.data.fill_(100.0)  # the start
+    module.averaged.update_parameters(network)
+    for _ in range(50):
+        network.weight.data.fill_(1.0)
+        network.num_batches_tracked += 1
+        module.averaged.update_parameters(network)
+    averaged = module.averaged.module
+    assert float(averaged.weight.detach().max()) < 1.01
+    assert int(averaged.num_batches_tracked) == int(network.num_batches_tracked)
 
 
 def test_variations_keep_what_they_promise() -> None:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -11,12 +11,31 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from querysep.errors import DataError
 from querysep.progress import Progress
 from querysep.training.config import TrainingConfig
+
+
+def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Any], None]:
+    """Return the update of an exponential average whose memory grows with the number of steps, up to ``decay``.
+
+    Without the growth, a short training would end with much of its random start in the average.
+    """
+
+    @torch.no_grad()
+    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Any) -> None:
+        keep = min(decay, (1.0 + float(count)) / (10.0 + float(count)))
+        for mean, value in zip(averaged, current, strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value, 1.0 - keep)
+            else:
+                mean.copy_(value)
+
+    return update
+
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
@@ -30,7 +49,7 @@ class QueryModule(lightning.LightningModule, Generic[NetworkT]):
         self.training_config = training
         self.averaged = AveragedModel(
             network,
-            multi_avg_fn=get_ema_multi_avg_fn(training.ema_decay),  # type: ignore[no-untyped-call]
+            multi_avg_fn=moving_average(training.ema_decay),
             use_buffers=True,
         )
         self.averaged.eval()
@@ -53,9 +72,13 @@ class QueryModule(lightning.LightningModule, Generic[NetworkT]):
         self.log("minutes", self.elapsed_s / 60.0)
         return loss
 
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
-        """Average the weights; stop when the time is used up."""
+    def optimizer_step(self, *arguments: Any, **named: Any) -> None:
+        """Take a step and average the weights at once: a checkpoint written after this step holds both."""
+        super().optimizer_step(*arguments, **named)
         self.averaged.update_parameters(self.network)
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
+        """Stop when the time is used up."""
         minutes = self.training_config.minutes
         if minutes is not None and self.elapsed_s >= 60.0 * minutes:
             self.trainer.should_stop = True
