@@ -1,13 +1,15 @@
 """Both trainings can learn at all, and the query decides what comes out."""
 
 import numpy as np
+import pytest
 import torch
+from torch.utils.data import Dataset
 
 from querysep.separation.build import build_separator
 from querysep.separation.config import SeparatorConfig
 from querysep.training.augment import change_speed, equalise, set_level
 from querysep.training.config import SeparatorTraining
-from querysep.training.runner import QueryModule
+from querysep.training.runner import QueryModule, item_loader
 from querysep.training.separator import SeparatorModule
 
 
@@ -45,6 +47,18 @@ def test_silence_is_the_answer_to_an_absent_query() -> None:
         silent = module.batch_loss((segments, conditions, torch.zeros(2, 2)))
         wrong = module.batch_loss((segments, conditions, torch.ones(2, 2)))
     assert silent < -20 < -6 < wrong
+
+
+class _Numbers(Dataset[int]):
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_items_come_in_order_from_any_number_of_workers(workers: int) -> None:
+    training = SeparatorTraining(steps=7, batch_size=3, workers=workers)
+    got = [batch.tolist() for batch in item_loader(_Numbers(), 2, training)]
+    assert got == [[3 * step, 3 * step + 1, 3 * step + 2] for step in range(2, 7)]
 
 
 def test_the_average_forgets_the_random_start() -> None:

@@ -110,7 +110,7 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(
     for (name, first), second in zip(
         one.separator.state_dict().items(), other.separator.state_dict().values(), strict=True
     ):
-        np.testing.assert_allclose(first.numpy(), second.numpy(), atol=1e-3, rtol=1e-3, err_msg=name)  # one float16
+        np.testing.assert_array_equal(first.numpy(), second.numpy(), err_msg=name)
 
 
 def test_another_detectors_catalog_is_refused(catalog: Path, detector: TrainedDetector, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def train_detector(
     shape = shape.model_copy(update={"classes": len(bank.labels)})
     torch.manual_seed(training.seed)
     module = DetectorModule(Htsat(shape), training)
-    network = run(module, lambda first, count: DetectorItems(bank, training, first, count), folder, progress)
+    network = run(module, DetectorItems(bank, training), folder, progress)
     weights = folder / "detector"
     save_detector(weights, network, bank.labels)
     return weights

@@ -16,10 +16,9 @@ from querysep.training.config import DetectorTraining
 class DetectorItems(Dataset[tuple[Tensor, Tensor]]):
     """Items for the detector: (wave (time,), labels (class,)); item i is the same in every run with one seed."""
 
-    def __init__(self, bank: ClipBank, training: DetectorTraining, first: int, count: int) -> None:
+    def __init__(self, bank: ClipBank, training: DetectorTraining) -> None:
         self._bank = bank
         self._training = training
-        self._first, self._count = first, count
         by_class: dict[str, list[int]] = {}
         for index, clip in enumerate(bank.clips):
             by_class.setdefault(clip.labels[0], []).append(index)
@@ -27,14 +26,9 @@ class DetectorItems(Dataset[tuple[Tensor, Tensor]]):
         self._weights = class_weights(np.array([len(members) for members in self._members]))
         self._class_ids = {label: index for index, label in enumerate(bank.labels)}
 
-    def __len__(self) -> int:
-        return self._count
-
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return one item."""
-        if not 0 <= index < self._count:
-            raise IndexError(index)
-        rng = np.random.default_rng([self._training.seed, 1, self._first + index])
+        """Return item ``index``; there is no end of them."""
+        rng = np.random.default_rng([self._training.seed, 1, index])
         wave, target = self._draw(rng)
         wave = set_level(wave, rng.uniform(-45.0, -15.0))
         if rng.random() < self._training.mix_share:

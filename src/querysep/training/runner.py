@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from querysep.errors import DataError
 from querysep.progress import Progress
@@ -136,6 +136,34 @@ class _Report(Callback):
         self._progress(trainer.global_step, self._steps, f"loss {float(outputs['loss']):.3f}")
 
 
+class _Batches(IterableDataset[Any]):
+    """The items of all steps that are left, in order, shared out among the loader's workers batch by batch.
+
+    It has no length: Lightning would count the batches of earlier sittings against it and start over too early.
+    """
+
+    def __init__(self, items: Dataset[Any], done: int, config: TrainingConfig) -> None:
+        self._items = items
+        self._done, self._steps, self._size = done, config.steps, config.batch_size
+
+    def __iter__(self) -> Iterator[Any]:
+        worker = get_worker_info()
+        number, workers = (worker.id, worker.num_workers) if worker is not None else (0, 1)
+        for step in range(self._done + number, self._steps, workers):
+            for index in range(step * self._size, (step + 1) * self._size):
+                yield self._items[index]
+
+
+def item_loader(items: Dataset[Any], done: int, config: TrainingConfig) -> DataLoader[Any]:
+    """Return the batches of all steps after ``done``, in order, whatever the number of workers."""
+    return DataLoader(
+        _Batches(items, done, config),
+        batch_size=config.batch_size,
+        num_workers=config.workers,
+        multiprocessing_context="fork" if config.workers else None,
+    )
+
+
 def faster_precision() -> str:
     """Return ``bf16-mixed`` where a convolution runs at least 1.2 times as fast in bfloat16 as in float32."""
     seconds = {}
@@ -154,7 +182,7 @@ def faster_precision() -> str:
 
 def run(
     module: QueryModule[NetworkT],
-    items: Callable[[int, int], Dataset[Any]],
+    items: Dataset[Any],
     folder: Path,
     progress: Progress,
 ) -> NetworkT:
@@ -162,7 +190,7 @@ def run(
 
     Args:
         module: the network with its loss.
-        items: given (first, count), the items from number first on.
+        items: numbered without end; step s takes the items from s * batch_size on.
         folder: for checkpoints and the log (metrics.csv).
         progress: told after each step.
 
@@ -198,15 +226,9 @@ def run(
             _Report(progress, config.steps),
         ],
     )
-    count = max(0, config.steps - done) * config.batch_size
-    loader = DataLoader(
-        items(done * config.batch_size, count),
-        batch_size=config.batch_size,
-        num_workers=config.workers,
-        persistent_workers=False,
-        multiprocessing_context="fork" if config.workers else None,
-    )
-    if count:
-        trainer.fit(module, loader, ckpt_path=last if last.is_file() else None, weights_only=True)
+    if done < config.steps:
+        trainer.fit(
+            module, item_loader(items, done, config), ckpt_path=last if last.is_file() else None, weights_only=True
+        )
         trainer.save_checkpoint(last)
     return cast(NetworkT, module.averaged.module.eval())

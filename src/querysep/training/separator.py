@@ -117,7 +117,7 @@ def train_separator(
     torch.manual_seed(training.seed)
     network = build_separator(shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module = SeparatorModule(network, training)
-    trained = run(module, lambda first, count: SeparatorItems(catalog, training, first, count), folder, progress)
+    trained = run(module, SeparatorItems(catalog, training), folder, progress)
     config = ModelConfig(
         name=provenance.name,
         licence=provenance.licence,

@@ -42,10 +42,9 @@ def unrelated(first: Anchor, second: Anchor) -> bool:
 class SeparatorItems(Dataset[tuple[Tensor, Tensor, Tensor]]):
     """Items for the separator; item i is the same in every run with one seed."""
 
-    def __init__(self, catalog: Catalog, training: SeparatorTraining, first: int, count: int) -> None:
+    def __init__(self, catalog: Catalog, training: SeparatorTraining) -> None:
         self._catalog = catalog
         self._training = training
-        self._first, self._count = first, count
         by_class: dict[str, list[int]] = {}
         for index, anchor in enumerate(catalog.anchors):
             by_class.setdefault(anchor.label, []).append(index)
@@ -55,14 +54,9 @@ class SeparatorItems(Dataset[tuple[Tensor, Tensor, Tensor]]):
         self._member_of = {label: index for index, label in enumerate(sorted(by_class))}
         self._weights = class_weights(np.array([len(members) for members in self._members]))
 
-    def __len__(self) -> int:
-        return self._count
-
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (segments, conditions, wanted) of one pair; see ``Pair``."""
-        if not 0 <= index < self._count:
-            raise IndexError(index)
-        pair = self.pair(np.random.default_rng([self._training.seed, 2, self._first + index]))
+        """Return (segments, conditions, wanted) of pair ``index``, see ``Pair``; there is no end of them."""
+        pair = self.pair(np.random.default_rng([self._training.seed, 2, index]))
         return pair.segments, pair.conditions, pair.wanted
 
     def pair(self, rng: np.random.Generator) -> Pair:
