@@ -133,6 +133,7 @@ def write_folder(
         save_file(stored, temporary / TENSORS_NAME)
         (temporary / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         (temporary / CARD_NAME).write_text(card, encoding="utf-8")
+        (temporary / TENSORS_NAME).chmod(0o644)  # safetensors makes it readable for its owner alone
         temporary.chmod(0o755)
         if folder.exists():
             folder.rmdir()
