@@ -30,9 +30,12 @@ class Take:
     length_s: float
 
 
-TARGET = Take("tuxpaint-stamps-default", "usr/share/tuxpaint/stamps/animals/birds/blackbird.ogg", 0.0, LENGTH_S)
-RESIDUAL = Take("warmux-data", "usr/share/games/warmux/music/ingame/exoticux.ogg", 6.0, LENGTH_S)
-QUERY = Take("scorched3d-data", "usr/share/games/scorched3d/data/globalmods/none/data/wav/misc/birds1.wav", 9.0, 3.4)
+TARGET = Take("btanks-data", "usr/share/games/btanks/data/sounds/helicopter.ogg", 0.0, LENGTH_S)
+RESIDUAL = Take("btanks-data", "usr/share/games/btanks/data/sounds/ambient/country.ogg", 50.0, LENGTH_S)
+QUERY = Take("scorched3d-data", "usr/share/games/scorched3d/data/globalmods/none/data/wav/misc/apache_1.wav", 0.0, 5.5)
+BIRD_QUERY = Take(
+    "scorched3d-data", "usr/share/games/scorched3d/data/globalmods/none/data/wav/misc/gull4.wav", 0.0, 1.0
+)
 TARGET_PAN = 0.65
 """From 0, left, to 1, right."""
 RESIDUAL_PAN = 0.4
@@ -56,19 +59,19 @@ def pan(stereo: Samples, place: float) -> Samples:
 
 
 def make_demo(directory: Path, cache: Path) -> None:
-    """Write mixture.flac, target.flac, residual.flac and query.flac."""
+    """Write mixture, target, residual, query and bird-query."""
     target, residual = pan(load(TARGET, cache), TARGET_PAN), pan(load(RESIDUAL, cache), RESIDUAL_PAN)
     length = min(len(target), len(residual))
     target, residual = target[:length], residual[:length]
     residual = residual * np.sqrt(np.square(target).sum() / np.square(residual).sum())  # 0 dB
     scale = PEAK * 32_768 / max(np.abs(part).max() for part in (target, residual, target + residual))
     stems = {"target": np.round(target * scale), "residual": np.round(residual * scale)}
-    query = load(QUERY, cache)[:, :1]
+    queries = {"query": load(QUERY, cache)[:, :1], "bird-query": load(BIRD_QUERY, cache)[:, :1]}
     directory.mkdir(parents=True, exist_ok=True)
     for name, wave in {
         **stems,
         "mixture": stems["target"] + stems["residual"],
-        "query": np.round(query * PEAK * 32_768 / np.abs(query).max()),
+        **{name: np.round(query * PEAK * 32_768 / np.abs(query).max()) for name, query in queries.items()},
     }.items():
         soundfile.write(directory / f"{name}.flac", wave.astype(np.int16), SAMPLE_RATE, subtype="PCM_16")
         print(f"{name}.flac: {len(wave) / SAMPLE_RATE:.2f} s")
