@@ -21,6 +21,7 @@ from querysep.separation.config import SeparatorConfig
 from querysep.training.config import DetectorTraining, SeparatorTraining
 from querysep.training.detector import train_detector
 from querysep.training.separator import Provenance, train_separator
+from querysep.training.separator_items import SeparatorItems
 
 DETECTOR = DetectorConfig(n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4)
 SEPARATOR = SeparatorConfig(architecture="compact", channels=(8, 16), condition_dim=16, condition_hidden=16)
@@ -111,6 +112,19 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(
         one.separator.state_dict().items(), other.separator.state_dict().values(), strict=True
     ):
         np.testing.assert_array_equal(first.numpy(), second.numpy(), err_msg=name)
+
+
+def test_pairs_have_equal_energy_and_come_again_with_the_same_number(catalog: Path) -> None:
+    items = SeparatorItems(read_catalog(catalog), SeparatorTraining(gain_db=0.0, absent_share=0.0))
+    for index in range(20):
+        segments, conditions, wanted = items[index]
+        assert segments.shape == (2, 64_000)
+        energies = segments.square().sum(dim=-1)
+        assert float(energies[0]) == pytest.approx(float(energies[1]), rel=1e-3)
+        assert not np.array_equal(conditions[0].numpy(), conditions[1].numpy())
+        assert wanted.tolist() == [1.0, 1.0]
+        for one, again in zip((segments, conditions, wanted), items[index], strict=True):
+            np.testing.assert_array_equal(one.numpy(), again.numpy())
 
 
 def test_another_detectors_catalog_is_refused(catalog: Path, detector: TrainedDetector, tmp_path: Path) -> None:

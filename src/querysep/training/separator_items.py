@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from querysep.anchors.catalog import Anchor, Catalog
+from querysep.dsp.mixing import equal_energy_gain
 from querysep.dsp.placing import place
 from querysep.errors import DataError
 from querysep.training.augment import vary
@@ -63,19 +64,18 @@ class SeparatorItems(Dataset[tuple[Tensor, Tensor, Tensor]]):
         """Draw two unrelated anchors, mix them, and choose a query for each."""
         first = self._draw(rng)
         second = self._draw_unrelated([first], rng)
-        waves = np.stack([self._wave(index, rng) for index in (first, second)])
-        energy = np.square(waves, dtype=np.float64).mean(axis=1)
-        gain = np.sqrt(max(energy[0], 1e-10) / max(energy[1], 1e-10)) * 10.0 ** (
+        waves = [torch.from_numpy(self._wave(index, rng)) for index in (first, second)]
+        gain = equal_energy_gain(waves[0][None], waves[1][None])[0] * 10.0 ** (
             rng.normal(0.0, self._training.gain_db) / 20.0
         )
-        waves[1] *= np.float32(np.clip(gain, 0.02, 50.0))
+        segments = torch.stack((waves[0], waves[1] * gain))
         conditions = np.stack([self._condition(index, rng) for index in (first, second)])
         wanted = np.ones(2, dtype=np.float32)
         if rng.random() < 2.0 * self._training.absent_share:
             asked = int(rng.integers(2))
             conditions[asked] = self._condition(self._draw_unrelated([first, second], rng), rng)
             wanted[asked] = 0.0
-        return Pair(torch.from_numpy(waves), torch.from_numpy(conditions), torch.from_numpy(wanted))
+        return Pair(segments, torch.from_numpy(conditions), torch.from_numpy(wanted))
 
     def _draw(self, rng: np.random.Generator) -> int:
         return int(rng.choice(self._members[rng.choice(len(self._members), p=self._weights)]))
