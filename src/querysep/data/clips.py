@@ -28,6 +28,10 @@ class ClipBank:
     labels: tuple[str, ...]
     sample_rate: int
 
+    def read(self, index: int, start: int = 0, count: int | None = None) -> NDArray[np.int16]:
+        """Return sound of a clip, see ``Recordings.read``."""
+        return self.samples[index][start : None if count is None else start + count]
+
 
 def load_clips(manifest: Path, split: str, sample_rate: int, progress: Progress = silent) -> ClipBank:
     """Read all clips of a split into memory.
