@@ -22,8 +22,10 @@ class Clip(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: str = Field(min_length=1, description="relative to the manifest's folder, with '/'")
-    row: int | None = Field(None, ge=0, description="of a pack of many clips, such as HDF5; None: the file is the clip")
-    start_s: float = Field(0.0, ge=0, description="where the clip begins in the file, seconds")
+    row: int | None = Field(
+        default=None, ge=0, description="of a pack of many clips, such as HDF5; None: the file is the clip"
+    )
+    start_s: float = Field(default=0.0, ge=0, description="where the clip begins in the file, seconds")
     labels: tuple[str, ...] = Field(min_length=1, description="AudioSet display names, the most specific first")
     duration_s: float = Field(gt=0, description="seconds")
     licence: str = Field(description="as the source states it; empty where nobody knows")
