@@ -39,7 +39,11 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def detector(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainedDetector:
     run = tmp_path_factory.mktemp("run")
-    return load_detector(train_detector(manifest, DETECTOR, DetectorTraining(steps=6, **FAST), run))
+    return load_detector(
+        train_detector(
+            load_clips(manifest, None, DETECTOR.sample_rate), DETECTOR, DetectorTraining(steps=6, **FAST), run
+        )
+    )
 
 
 def _mine(manifest: Path, detector: TrainedDetector, folder: Path) -> Catalog:

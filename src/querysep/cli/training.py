@@ -63,17 +63,29 @@ def _group() -> None:
 
 @train.command("detector")
 def train_detector(
-    data: Data, output: Output, preset: Preset = "default", settings: Settings = None, quiet: Quiet = False
+    data: Data,
+    output: Output,
+    preset: Preset = "default",
+    start: Annotated[
+        Path | None, typer.Option("--from", help="Weights to begin from: a detector's or a model's.", metavar="DIR")
+    ] = None,
+    settings: Settings = None,
+    quiet: Quiet = False,
 ) -> None:
     """Train the detector on the clips of a data set."""
     _need_lightning()
-    from querysep.model import load_preset
+    from querysep.data.clips import load_clips
+    from querysep.model import load_detector, load_preset
     from querysep.training import detector
     from querysep.training.config import DetectorTraining
 
     training = _settings(DetectorTraining, settings or [])
     with progress_bar(quiet=quiet) as progress:
-        weights = detector.train_detector(_manifest(data), load_preset(preset).detector, training, output, progress)
+        shape = load_preset(preset).detector
+        bank = load_clips(_manifest(data), None, shape.sample_rate, progress)
+        weights = detector.train_detector(
+            bank, shape, training, output, load_detector(start) if start else None, progress
+        )
     show_paths([weights])
 
 

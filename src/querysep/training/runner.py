@@ -56,6 +56,10 @@ class QueryModule(lightning.LightningModule, Generic[NetworkT]):
         self._elapsed_s = 0.0
         self._started_s = time.monotonic()
 
+    def learners(self) -> list[nn.Module]:
+        """Return what the optimizer moves: the network, and whatever learns only to teach it."""
+        return [self.network]
+
     def batch_loss(self, batch: Any) -> Tensor:
         """Return the loss of one batch; to be defined by each training."""
         raise NotImplementedError
@@ -112,8 +116,9 @@ class QueryModule(lightning.LightningModule, Generic[NetworkT]):
 
     def configure_optimizers(self) -> Any:
         """AdamW without decay on biases and norms; the schedule moves with each step."""
-        decayed = [p for p in self.network.parameters() if p.ndim > 1]
-        plain = [p for p in self.network.parameters() if p.ndim <= 1]
+        parameters = [parameter for learner in self.learners() for parameter in learner.parameters()]
+        decayed = [p for p in parameters if p.ndim > 1]
+        plain = [p for p in parameters if p.ndim <= 1]
         groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(
             groups,
