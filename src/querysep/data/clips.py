@@ -33,13 +33,17 @@ class ClipBank:
         return self.samples[index][start : None if count is None else start + count]
 
 
-def load_clips(manifest: Path, split: Split | None, sample_rate: int, progress: Progress = silent) -> ClipBank:
-    """Read all clips of a split, or of a whole data set, into memory; held-out classes stay out.
+def load_clips(
+    manifest: Path, split: Split | None, sample_rate: int, progress: Progress = silent, *, held_out: bool = False
+) -> ClipBank:
+    """Read all clips of a split, or of a whole data set, into memory, without the held-out classes unless asked.
 
     Raises:
         DataError: no clips, a file that cannot be read, or one of another rate or with several channels.
     """
-    clips = tuple(clip for clip in read_manifest(manifest) if split in (None, clip.split) and not clip.held_out)
+    clips = tuple(
+        clip for clip in read_manifest(manifest) if split in (None, clip.split) and (held_out or not clip.held_out)
+    )
     if not clips:
         raise DataError(f"'{manifest}' has no clips in the split '{split}'.")
     samples = []

@@ -11,13 +11,13 @@ from torch.nn import functional
 from querysep.data.recordings import Recordings
 from querysep.detection.config import DetectorConfig
 from querysep.detection.htsat import Htsat
+from querysep.detection.yamnet import Yamnet, load_yamnet
 from querysep.errors import ConfigError, DataError
 from querysep.model import TrainedDetector, save_detector
 from querysep.progress import Progress, silent
 from querysep.training.config import DetectorTraining
 from querysep.training.detector_items import DetectorItems
 from querysep.training.runner import QueryModule, run
-from querysep.training.teacher import Yamnet, load_yamnet
 
 _MASKED_MELS, _MASKED_FRAMES = 12, 40
 
