@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -67,24 +67,30 @@ def read_manifest(path: Path) -> list[Clip]:
     Raises:
         DataError: the file cannot be read, or a line is not a clip.
     """
+    return list(iterate_manifest(path))
+
+
+def iterate_manifest(path: Path) -> Iterator[Clip]:
+    """Read a manifest clip by clip, for those with millions; see ``read_manifest``."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield _clip_of_line(path, number, line)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"Cannot read the manifest '{path}': {error}.") from error
-    clips = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            clips.append(Clip.model_validate_json(line))
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "line"
-            raise DataError(
-                f"Line {number} of '{path}' is not a clip: {field}: {first['msg']}. "
-                "Build the data set again or mend the line."
-            ) from error
-    return clips
+
+
+def _clip_of_line(path: Path, number: int, line: str) -> Clip:
+    try:
+        return Clip.model_validate_json(line)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "line"
+        raise DataError(
+            f"Line {number} of '{path}' is not a clip: {field}: {first['msg']}. "
+            "Build the data set again or mend the line."
+        ) from error
 
 
 def write_manifest(clips: Iterable[Clip], path: Path) -> None:

@@ -1,0 +1,221 @@
+"""Data sets of any layout as recordings: what lies there is found out, or said."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from querysep.data.manifest import Clip, Split, iterate_manifest
+from querysep.data.readers.audioset import find_audioset, is_segment_list, segment_lists
+from querysep.data.readers.esc50 import META, find_esc50
+from querysep.data.readers.file_recordings import FileRecordings
+from querysep.data.readers.folders import find_folders
+from querysep.data.readers.found import Found, Problem
+from querysep.data.readers.fsd50k import TRUTH, find_fsd50k
+from querysep.data.readers.hdf5_packs import ENDINGS, PackRecordings, find_packs, pack_files
+from querysep.data.readers.user_table import TABLE_ENDINGS, find_table, has_table_columns
+from querysep.data.recordings import Recordings
+from querysep.errors import DataError
+from querysep.progress import Progress, silent
+
+MANIFEST = "manifest.jsonl"
+_OWN_FIELDS = ('"path"', '"labels"', '"duration_s"', '"origin"', '"split"')
+
+
+class Layout(StrEnum):
+    """How a data set lies on the disk."""
+
+    MANIFEST = "manifest"
+    FOLDERS = "folders"
+    TABLE = "table"
+    AUDIOSET = "audioset"
+    FSD50K = "fsd50k"
+    ESC50 = "esc50"
+    HDF5 = "hdf5"
+
+
+@dataclass(frozen=True)
+class OpenedRecordings:
+    """A data set that was opened: its recordings, and what there is to say of it.
+
+    Attributes:
+        recordings: clips and their sound.
+        layout: how the data set lies on the disk.
+        problems: everything that could not be taken.
+        warnings: what was decided for the user, one sentence each.
+    """
+
+    recordings: Recordings
+    layout: Layout
+    problems: Sequence[Problem] = ()
+    warnings: Sequence[str] = ()
+
+    @property
+    def clips(self) -> Sequence[Clip]:
+        """The rows."""
+        return self.recordings.clips
+
+    @property
+    def sample_rate(self) -> int:
+        """Of all that is read, in Hz."""
+        return self.recordings.sample_rate
+
+    def read(self, index: int, start: int = 0, count: int | None = None) -> NDArray[np.int16]:
+        """Read sound of a clip, see ``Recordings.read``."""
+        return self.recordings.read(index, start, count)
+
+
+def open_recordings(
+    path: Path | str,
+    sample_rate: int,
+    *,
+    layout: Layout | None = None,
+    split: Split | None = None,
+    audio: Path | None = None,
+    classes: Path | None = None,
+    progress: Progress = silent,
+) -> OpenedRecordings:
+    """Open a data set of any layout; sound is decoded when it is read.
+
+    Args:
+        path: a folder, a list, a manifest or an HDF5 pack.
+        sample_rate: of what ``read`` gives, Hz.
+        layout: how the data set lies there; None: find it out.
+        split: take one split only.
+        audio: folder of the audio, where it does not lie with a list (table, audioset).
+        classes: AudioSet's class list or ontology, where it does not lie with the data (audioset, fsd50k, hdf5).
+        progress: told while lists and headers are read.
+
+    Returns:
+        The clips with random access to their sound, and what could not be taken.
+
+    Raises:
+        DataError: there is nothing, nothing that we know, or no clip that can be used.
+    """
+    place = Path(path)
+    if not place.exists():
+        raise DataError(f"There is no data set at '{place}'. Check the name and the folder.")
+    # A store of ours is recognised here, before other layouts are tried.
+    chosen = layout or find_layout(place)
+    found = _find(place, chosen, audio, classes, progress)
+    if not len(found.clips):
+        raise DataError(_nothing(place, chosen, found))
+    clips = found.clips if split is None else found.clips.of_split(split)
+    if not len(clips):
+        raise DataError(f"'{place}' has no clips in the split '{split}'.")
+    recordings: Recordings
+    if chosen is Layout.HDF5:
+        recordings = PackRecordings(found.root, clips, sample_rate)
+    else:
+        recordings = FileRecordings(found.root, clips, sample_rate, segments=found.segments)
+    return OpenedRecordings(recordings, chosen, tuple(found.problems), tuple(found.warnings))
+
+
+def find_layout(path: Path) -> Layout:
+    """Find out how a data set lies at a path.
+
+    Raises:
+        DataError: in no way that we know.
+    """
+    layout = _layout_of_file(path) if path.is_file() else _layout_of_folder(path)
+    if layout is None:
+        known = ", ".join(Layout)
+        raise DataError(
+            f"'{path}' is no data set that we know. Give a folder with a folder for each class, a CSV or JSON-lines "
+            f"list of files and labels, AudioSet, FSD50K, ESC-50 or HDF5 packs; or name the layout ({known})."
+        )
+    return layout
+
+
+def _layout_of_file(path: Path) -> Layout | None:
+    if path.suffix.lower() in ENDINGS:
+        return Layout.HDF5
+    if path.suffix == ".jsonl" and _is_own_manifest(path):
+        return Layout.MANIFEST
+    if path.suffix == ".csv" and is_segment_list(path):
+        return Layout.AUDIOSET
+    return Layout.TABLE if path.suffix.lower() in TABLE_ENDINGS else None
+
+
+def _layout_of_folder(path: Path) -> Layout | None:
+    if (path / MANIFEST).is_file():
+        return _layout_of_file(path / MANIFEST)
+    signs: tuple[tuple[Layout, Callable[[], bool]], ...] = (
+        (Layout.FSD50K, (path / TRUTH).is_dir),
+        (Layout.ESC50, (path / META).is_file),
+        (Layout.AUDIOSET, lambda: bool(segment_lists(path))),
+        (Layout.TABLE, lambda: _table_in(path) is not None),
+        (Layout.HDF5, lambda: next(pack_files(path), None) is not None),
+        (Layout.FOLDERS, lambda: any(one.is_dir() and not one.name.startswith(".") for one in path.iterdir())),
+    )
+    return next((layout for layout, is_there in signs if is_there()), None)
+
+
+def _is_own_manifest(path: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8") as file:
+            first = file.readline()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return all(field in first for field in _OWN_FIELDS)
+
+
+def _table_in(folder: Path) -> Path | None:
+    """Return the one list in a folder that has the columns of a list."""
+    tables = [one for one in sorted(folder.iterdir()) if one.suffix.lower() in TABLE_ENDINGS and one.is_file()]
+    usable = [one for one in tables if has_table_columns(one)]
+    if len(usable) > 1:
+        raise DataError(f"'{folder}' has several lists: {', '.join(one.name for one in usable)}. Name the one to read.")
+    return usable[0] if usable else None
+
+
+def _find(  # noqa: PLR0911 - a table of layouts
+    path: Path, layout: Layout, audio: Path | None, classes: Path | None, progress: Progress
+) -> Found:
+    match layout:
+        case Layout.MANIFEST:
+            return _find_own(path / MANIFEST if path.is_dir() else path)
+        case Layout.FOLDERS:
+            return find_folders(_folder(path, layout), progress)
+        case Layout.TABLE:
+            table = _table_in(path) if path.is_dir() else path
+            if table is None:
+                raise DataError(f"'{path}' has no list with a column of paths and one of labels.")
+            return find_table(table, audio, progress)
+        case Layout.AUDIOSET:
+            return find_audioset(path, audio, classes, progress)
+        case Layout.FSD50K:
+            return find_fsd50k(_folder(path, layout), classes, progress)
+        case Layout.ESC50:
+            return find_esc50(_folder(path, layout), progress)
+        case Layout.HDF5:
+            return find_packs(path, classes, progress)
+
+
+def _folder(path: Path, layout: Layout) -> Path:
+    if not path.is_dir():
+        raise DataError(f"'{path}' is a file; the layout '{layout}' is a folder.")
+    return path
+
+
+def _find_own(path: Path) -> Found:
+    found = Found(path.parent)
+    for clip in iterate_manifest(path):
+        if (path.parent / clip.path).is_file():
+            found.clips.add_clip(clip)
+        else:
+            found.leave_out(clip.path, "missing", "The manifest names the file, but it is not there.")
+    return found
+
+
+def _nothing(path: Path, layout: Layout, found: Found) -> str:
+    if not found.problems:
+        return f"'{path}' was read as {layout} and holds no clips. Name the layout if it is another."
+    first = found.problems[0]
+    return (
+        f"'{path}' was read as {layout}, but none of its {len(found.problems)} clips can be used. "
+        f"The first: {first.path}: {first.detail}"
+    )

@@ -1,0 +1,253 @@
+"""AudioSet as everyone has it: segment lists, and a folder of audio in which files are missing."""
+
+import re
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from querysep.data.manifest import Split
+from querysep.data.readers.class_names import ClassNames, find_class_names
+from querysep.data.readers.file_recordings import is_cut
+from querysep.data.readers.folders import name_parts, walk
+from querysep.data.readers.found import Found, in_words
+from querysep.data.readers.sound import duration_s
+from querysep.errors import DataError
+from querysep.io.audio_reader import AUDIO_ENDINGS
+from querysep.progress import Progress, silent
+
+SOURCE = "AudioSet"
+_ID = 11  # characters of a YouTube id
+_HEAD = 3  # lines before the first segment
+_TIMES = re.compile(r"_(\d+(?:\.\d+)?)(?:_\d+(?:\.\d+)?)?")
+_PROBES = 8
+_ANY_TIME = -1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    number: int
+    youtube_id: str
+    start_s: float
+    end_s: float
+    mids: str
+
+
+def find_audioset(
+    path: Path, audio: Path | None = None, classes: Path | None = None, progress: Progress = silent
+) -> Found:
+    """Join the segment lists to the audio by YouTube id.
+
+    Args:
+        path: a segment list, or the folder that has one or more, at most two folders down.
+        audio: folder of the audio files, at any depth; by default the folder of ``path``.
+        classes: class list or ontology; by default what lies near the lists.
+        progress: told of files and rows.
+
+    Returns:
+        A clip for each segment whose audio is there. Missing files are problems.
+
+    Raises:
+        DataError: no segment list, no class names, or a list that cannot be read.
+    """
+    lists = [path] if path.is_file() else segment_lists(path)
+    if not lists:
+        raise DataError(f"'{path}' has no AudioSet segment list such as balanced_train_segments.csv.")
+    root = audio or (path.parent if path.is_file() else path)
+    names = find_class_names(lists[0].parent, classes)
+    found = Found(root, segments=True)
+    files = _AudioFiles(root, progress)
+    labels_of = _Labels(names, found)
+    for number, one in enumerate(lists):
+        progress(number, len(lists), f"reading {one.name}")
+        _join(one, files, labels_of, found)
+    if not names.names:
+        raise DataError(
+            f"No class names were found for '{lists[0]}'. Put AudioSet's class_labels_indices.csv beside it, "
+            "or name it with --classes."
+        )
+    labels_of.warn()
+    _decide_start(found)
+    return found
+
+
+def segment_lists(folder: Path) -> list[Path]:
+    """Return the segment lists in a folder and at most two folders down."""
+    candidates = [one for depth in ("*", "*/*", "*/*/*") for one in folder.glob(f"{depth}.csv")]
+    return sorted(one for one in candidates if is_segment_list(one))
+
+
+def is_segment_list(path: Path) -> bool:
+    """Say whether a file looks like a list of segments: three lines of remarks, then ids, times and machine ids."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            lines = list(islice(file, _HEAD + 1))
+    except OSError:
+        return False
+    return len(lines) > _HEAD - 1 and (
+        lines[0].startswith("# Segments") or (len(lines) > _HEAD and _parse(lines[_HEAD], 0) is not None)
+    )
+
+
+class _AudioFiles:
+    """The audio below a folder, by YouTube id."""
+
+    def __init__(self, root: Path, progress: Progress) -> None:
+        self._paths: list[str] = []
+        self._starts_s = array("d")
+        self._by_id: dict[str, int | list[int]] = {}
+        for path in walk(root):
+            stem, ending = name_parts(path)
+            if ending in AUDIO_ENDINGS:
+                self._add(path, stem)
+                if len(self._paths) % 10_000 == 0:
+                    progress(len(self._paths), None, "looking for audio")
+        self._used_s = array("d", [_ANY_TIME]) * len(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def _add(self, path: str, stem: str) -> None:
+        index = len(self._paths)
+        given = _ANY_TIME
+        keys = []
+        for lead in (0, 1) if stem.startswith("Y") else (0,):
+            rest = stem[lead + _ID :]
+            times = _TIMES.fullmatch(rest)
+            if len(stem) - lead >= _ID and (not rest or times):
+                keys.append(stem[lead : lead + _ID])
+                given = float(times[1]) if times else given
+        self._paths.append(path)
+        self._starts_s.append(given)
+        for key in keys:
+            before = self._by_id.get(key)
+            if before is None:
+                self._by_id[key] = index
+            elif isinstance(before, list):
+                before.append(index)
+            else:
+                self._by_id[key] = [before, index]
+
+    def path_of(self, index: int) -> str:
+        return self._paths[index]
+
+    def says_start(self, index: int) -> bool:
+        """Whether the name states a start, so the file is the segment alone."""
+        return self._starts_s[index] != _ANY_TIME
+
+    def match(self, row: _Row) -> int | None:
+        """Return the file that holds a segment."""
+        candidates = self._by_id.get(row.youtube_id)
+        if candidates is None:
+            return None
+        plain = None
+        for index in [candidates] if isinstance(candidates, int) else candidates:
+            given = self._starts_s[index]
+            if given == _ANY_TIME:
+                plain = index
+            elif abs(given - row.start_s) < 0.5 or abs(given - 1000 * row.start_s) < 500:
+                return index
+        return plain
+
+    def use(self, index: int, start_s: float) -> bool:
+        """Note that a file holds a segment; return False where it was noted before."""
+        if self._used_s[index] == start_s:
+            return False
+        self._used_s[index] = start_s
+        return True
+
+
+class _Labels:
+    """Machine ids as they stand in a row -> display names; every combination is worked out once."""
+
+    def __init__(self, names: ClassNames, found: Found) -> None:
+        self._names, self._found = names, found
+        self._known: dict[str, tuple[str, ...]] = {}
+        self._unknown: dict[str, None] = {}
+
+    def __call__(self, mids: str) -> tuple[str, ...]:
+        labels = self._known.get(mids)
+        if labels is None:
+            given = [mid.strip() for mid in mids.split(",") if mid.strip()]
+            self._unknown.update(dict.fromkeys(mid for mid in given if mid not in self._names.names))
+            labels = self._names.most_specific_first([self._names.names.get(mid, mid) for mid in given])
+            self._known[mids] = labels
+        return labels
+
+    def warn(self) -> None:
+        if self._unknown:
+            self._found.warnings.append(
+                f"{len(self._unknown)} classes have no name in the class list and keep their machine id as label: "
+                f"{in_words(self._unknown)}."
+            )
+
+
+def _rows(path: Path, found: Found) -> Iterator[_Row]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if number <= _HEAD or not line.strip():
+                    continue
+                row = _parse(line, number)
+                if row is None:
+                    where = f"{path.name}:{number}"
+                    found.leave_out(where, "row", "The line is not 'id, start, end, \"machine ids\"'.")
+                else:
+                    yield row
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"Cannot read the segment list '{path}': {error}.") from error
+
+
+def _parse(line: str, number: int) -> _Row | None:
+    fields = line.split(",", 3)
+    if len(fields) < 4:
+        return None
+    try:
+        start_s, end_s = float(fields[1]), float(fields[2])
+    except ValueError:
+        return None
+    mids = fields[3].strip().strip('"')
+    if not 0 <= start_s < end_s or not mids.startswith("/"):
+        return None
+    return _Row(number, fields[0].strip(), start_s, end_s, mids)
+
+
+def _join(path: Path, files: _AudioFiles, labels_of: _Labels, found: Found) -> None:
+    split: Split = "test" if path.name.startswith("eval") else "train"
+    for row in _rows(path, found):
+        labels = labels_of(row.mids)
+        index = files.match(row)
+        if index is None:
+            found.leave_out(row.youtube_id, "missing", f"No audio for line {row.number} of {path.name}.")
+        elif not files.use(index, row.start_s):
+            found.leave_out(files.path_of(index), "repeated", f"Line {row.number} of {path.name} repeats a segment.")
+        else:
+            found.clips.add(
+                files.path_of(index),
+                labels,
+                row.end_s - row.start_s,
+                start_s=0.0 if files.says_start(index) else row.start_s,
+                source=SOURCE,
+                origin=row.youtube_id,
+                split=split,
+            )
+
+
+def _decide_start(found: Found) -> None:
+    """Say in the clips where each begins: a few files show whether they are segments or whole recordings.
+
+    Reading looks at every file anew, so a mixture of both is read rightly.
+    """
+    verdicts = []
+    for index in range(0, len(found.clips), max(1, len(found.clips) // _PROBES)):
+        clip = found.clips[index]
+        if clip.start_s > 0:
+            try:
+                verdicts.append(is_cut(duration_s(found.root / clip.path), clip.start_s, clip.duration_s))
+            except DataError:
+                continue
+    if 2 * sum(verdicts) >= len(verdicts):
+        found.clips.cut = True
+    else:
+        found.warnings.append("Audio files hold more than the segments; each segment is cut at its start and end.")
