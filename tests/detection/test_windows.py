@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from querysep.detection.config import DetectorConfig
 from querysep.detection.htsat import Htsat
-from querysep.detection.windows import PresenceMap, PresenceStream, embed, events
+from querysep.detection.windows import PresenceMap, PresenceStream, embed, events, hear
 
 CONFIG = DetectorConfig(
     n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4, patch_size=4, classes=3
@@ -80,3 +80,16 @@ def test_embedding_of_any_length(network: Htsat, time: int) -> None:
 def test_nothing_pushed_is_an_error(network: Htsat) -> None:
     with pytest.raises(ValueError, match="at least one sample"):
         PresenceStream(network).finish()
+
+
+def test_recordings_heard_together_are_heard_as_each_alone(network: Htsat) -> None:
+    rng = np.random.default_rng(0)
+    waves = [rng.standard_normal(time).astype(np.float32) * 0.1 for time in (1, 700, 9_000, 64_000, 20_479, 20_481)]
+    for wave, heard in zip(waves, hear(network, waves, batch=3), strict=True):
+        alone = _presence(network, wave, len(wave))
+        np.testing.assert_allclose(heard.presence.framewise, alone.framewise, atol=1e-6)
+        np.testing.assert_allclose(heard.presence.clipwise, alone.clipwise, atol=1e-6)
+        assert heard.presence.duration_s == alone.duration_s
+        assert (heard.latent is None) == (len(wave) > CONFIG.window_s * RATE - CONFIG.hop)
+        if heard.latent is not None:
+            np.testing.assert_allclose(heard.latent, embed(network, torch.from_numpy(wave[None]))[0], atol=1e-6)

@@ -121,7 +121,11 @@ class Htsat(nn.Module):
 
     def classify(self, spectrogram: Float[Tensor, "batch mel frame"]) -> Detection:
         """Run the network on a log-mel spectrogram in dB of at most config.frames frames."""
-        tokens = self.tokens(self.image(spectrogram))
+        return self.look(self.image(spectrogram))
+
+    def look(self, image: Float[Tensor, "batch 1 height width"]) -> Detection:
+        """Run the network on what ``image`` makes; images of inputs of different lengths go together in a batch."""
+        tokens = self.tokens(image)
         logits = self.tscam_conv(tokens).squeeze(2)
         return Detection(
             clipwise_logits=logits.mean(dim=-1),

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from querysep.detection.htsat import Htsat
+from querysep.detection.htsat import Detection, Htsat
 
 _BATCH = 8
 
@@ -83,6 +83,70 @@ def _detect_parts(network: Htsat, segments: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack(latents).mean(dim=0), torch.stack(clipwises).mean(dim=0)
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What the detector hears in a recording.
+
+    Attributes:
+        presence: the presence map.
+        latent: shape (latent_dim,), float32: the latent embedding of the whole, where one window holds it; else None.
+    """
+
+    presence: PresenceMap
+    latent: NDArray[np.float32] | None
+
+
+def detect_together(
+    network: Htsat, waves: Sequence[NDArray[np.float32]], device: torch.device | str = "cpu"
+) -> Detection:
+    """Run the network once on windows of different lengths, each shape (time,), at most config.window_s long."""
+    images = []
+    for wave in waves:
+        window = torch.from_numpy(np.ascontiguousarray(wave))[None].to(device)
+        images.append(network.image(network.log_mel(lengthen(window, network.config.n_fft))))
+    return network.look(torch.cat(images))
+
+
+@torch.inference_mode()
+def hear(
+    network: Htsat, waves: Sequence[NDArray[np.float32]], device: torch.device | str = "cpu", batch: int = _BATCH
+) -> list[Heard]:
+    """Hear several recordings of any lengths, their windows in common batches.
+
+    Args:
+        network: the detector, in eval mode.
+        waves: each of shape (time,), mono at the detector's rate, at least one sample.
+        device: where the network is.
+        batch: windows in one pass.
+
+    Returns:
+        For each recording, the presence map that a ``PresenceStream`` of its own gives.
+    """
+    streams = [PresenceStream(network, device, batch=0) for _ in waves]
+    totals = []
+    for stream, wave in zip(streams, waves, strict=True):
+        stream.push(wave)
+        totals.append(stream.close())
+    windows = [(stream, start, window) for stream in streams for start, window in stream.waiting]
+    latents: dict[int, NDArray[np.float32]] = {}
+    for first in range(0, len(windows), batch):
+        part = windows[first : first + batch]
+        detection = detect_together(network, [window for _, _, window in part], device)
+        rows = zip(*(_rows(x) for x in (detection.framewise, detection.clipwise, detection.latent)), strict=True)
+        for (stream, start, window), (framewise, clipwise, latent) in zip(part, rows, strict=True):
+            stream.take(start, window.shape[0], framewise, clipwise)
+            latents[id(stream)] = latent
+    return [
+        Heard(stream.map_of(total), latents[id(stream)] if len(stream.waiting) == 1 else None)
+        for stream, total in zip(streams, totals, strict=True)
+    ]
+
+
+def _rows(tensor: Tensor) -> NDArray[np.float32]:
+    rows: NDArray[np.float32] = tensor.float().cpu().numpy()
+    return rows
+
+
 class PresenceStream:
     """Build a presence map from blocks, in memory that grows only with the map itself.
 
@@ -90,8 +154,10 @@ class PresenceStream:
     Where windows overlap, frames far from a window's edge weigh more.
     """
 
-    def __init__(self, network: Htsat, device: torch.device | str = "cpu") -> None:
+    def __init__(self, network: Htsat, device: torch.device | str = "cpu", batch: int = _BATCH) -> None:
+        """Begin; with ``batch=0`` the windows stay in ``waiting`` for the caller to run."""
         self._network = network
+        self._batch = batch
         self._device = torch.device(device)
         config = network.config
         self._window = (config.frames - 1) * config.hop
@@ -99,7 +165,7 @@ class PresenceStream:
         self._stride = max(1, config.map_frames // 2) * self._frame
         self._buffer = np.zeros(0, dtype=np.float32)
         self._start = 0  # of the buffer, samples
-        self._waiting: list[tuple[int, NDArray[np.float32]]] = []
+        self.waiting: list[tuple[int, NDArray[np.float32]]] = []
         self._sums: NDArray[np.float64] = np.zeros((config.classes, 64))
         self._weights: NDArray[np.float64] = np.zeros(64)
         self._clipwise: NDArray[np.float32] = np.zeros(config.classes, dtype=np.float32)
@@ -121,6 +187,12 @@ class PresenceStream:
         Raises:
             ValueError: nothing was pushed.
         """
+        total = self.close()
+        self._run()
+        return self.map_of(total)
+
+    def close(self) -> int:
+        """Queue the last window and return the length of all that was pushed, samples; nothing may be pushed after."""
         total = self._start + self._buffer.shape[0]
         if total == 0:
             raise ValueError("a presence map needs at least one sample")
@@ -130,7 +202,10 @@ class PresenceStream:
             new = total - (self._start - self._stride + self._window)
             joined = np.concatenate((self._tail, self._buffer[-new:]))
             self._queue(total - self._window, joined[-self._window :])
-        self._run()
+        return total
+
+    def map_of(self, total: int) -> PresenceMap:
+        """Return the map of ``total`` samples, once all windows were taken."""
         frames = -(-total // self._frame)
         rate = self._network.config.sample_rate
         framewise = self._sums[:, :frames] / np.maximum(self._weights[:frames], 1e-12)
@@ -138,23 +213,24 @@ class PresenceStream:
 
     def _queue(self, start: int, window: NDArray[np.float32]) -> None:
         self._windows += 1
-        self._waiting.append((start, window))
-        if len(self._waiting) == _BATCH:
+        self.waiting.append((start, window))
+        if len(self.waiting) == self._batch:
             self._run()
 
     @torch.inference_mode()
     def _run(self) -> None:
-        if not self._waiting:
+        if not self.waiting:
             return
-        wave = torch.from_numpy(np.stack([window for _, window in self._waiting])).to(self._device)
+        wave = torch.from_numpy(np.stack([window for _, window in self.waiting])).to(self._device)
         detection = self._network(lengthen(wave, self._network.config.n_fft))
-        self._clipwise = np.maximum(self._clipwise, detection.clipwise.amax(dim=0).float().cpu().numpy())
-        maps = detection.framewise.float().cpu().numpy()
-        for (start, window), one in zip(self._waiting, maps, strict=True):
-            self._add(start, window.shape[0], one)
-        self._waiting.clear()
+        rows = zip(_rows(detection.framewise), _rows(detection.clipwise), strict=True)
+        for (start, window), (framewise, clipwise) in zip(self.waiting, rows, strict=True):
+            self.take(start, window.shape[0], framewise, clipwise)
+        self.waiting.clear()
 
-    def _add(self, start: int, time: int, window_map: NDArray[np.float32]) -> None:
+    def take(self, start: int, time: int, window_map: NDArray[np.float32], clipwise: NDArray[np.float32]) -> None:
+        """Add what the network says of a window of ``time`` samples from ``start`` on: (class, frame), (class,)."""
+        self._clipwise = np.maximum(self._clipwise, clipwise)
         first, last = start // self._frame, -(-(start + time) // self._frame)
         self._grow(last)
         centres = np.clip((np.arange(first, last) + 0.5) * self._frame - start, 0, time - 1)
