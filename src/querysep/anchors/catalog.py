@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from querysep.data.manifest import Split
 from querysep.errors import DataError
 
 ROWS_NAME, AUDIO_NAME, LATENTS_NAME, ABOUT_NAME = "anchors.jsonl", "audio.npy", "latents.npy", "about.json"
@@ -20,12 +21,14 @@ class Anchor(BaseModel):
 
     label: str = Field(description="the class it was mined for")
     labels: tuple[str, ...] = Field(description="all labels of its clip, ancestors of the class among them")
-    clip: str = Field(description="path of its clip, relative to the manifest")
+    heard: tuple[str, ...] = Field((), description="labels of its clip that no more specific one of them implies")
+    clip: str = Field(description="key of its clip: path, and row or start where a file holds several clips")
     origin: str = Field(description="recordings of one origin are never on both sides of a split")
+    split: Split = Field("train", description="of its clip")
     start_s: float = Field(ge=0, description="in its clip")
     sounding: int = Field(gt=0, description="samples of the clip in the segment; zeros follow")
     score: float = Field(ge=0, le=1, description="mean presence of the class in it")
-    purity: float = Field(ge=0, le=1, description="its score over the sum of all unrelated classes' and its own")
+    purity: float = Field(ge=0, le=1, description="how little else is present: 1 where no unrelated class is")
 
 
 @dataclass(frozen=True)
