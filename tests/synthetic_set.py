@@ -22,13 +22,14 @@ def _sound(label: str, time: int, rng: np.random.Generator) -> NDArray[np.float6
             return 0.1 * rng.standard_normal(time) * (np.sin(2 * np.pi * 4 * seconds) > 0)
 
 
-def make_set(folder: Path, train: int = 6, test: int = 3) -> Path:
+def make_set(folder: Path, train: int = 6, test: int = 3, validation: int = 0) -> Path:
     """Write clips of three classes, one of them held out, and return the manifest."""
     rng = np.random.default_rng(0)
     clips = []
     for label in ("Low tone", "High tone", "Clicks", "Hiss"):
         held_out = label == "Hiss"
-        for split, count in (("train", 0 if held_out else train), ("test", test)):
+        sides = {"train": train, "validation": validation, "test": test}
+        for split, count in ({"test": test} if held_out else sides).items():
             for number in range(count):
                 time = int(rng.uniform(0.5, 3.5) * RATE)
                 path = f"{split}-{label.replace(' ', '-')}-{number}.flac"

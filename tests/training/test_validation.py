@@ -1,0 +1,91 @@
+"""The validation side: the best weights are kept, and a training that gets no better stops."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from synthetic_set import make_set
+
+from querysep.data.clips import load_clips
+from querysep.detection.config import DetectorConfig
+from querysep.detection.htsat import Htsat
+from querysep.errors import ConfigError
+from querysep.model import TrainedDetector, load_detector
+from querysep.training.config import DetectorTraining
+from querysep.training.detector import DetectorModule, choose_validation, mean_average_precision, train_detector
+
+DETECTOR = DetectorConfig(n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4)
+FAST = {"warmup_steps": 1, "workers": 0, "batch_size": 4, "precision": "float32", "checkpoint_steps": 3}
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*LeafSpec.*")
+
+
+def _figures(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> dict[float, dict[str, torch.Tensor]]:
+    """Let looks at the validation side find ``values``; return what the averaged weights were at each."""
+    seen: dict[float, dict[str, torch.Tensor]] = {}
+
+    def validate(module: DetectorModule) -> dict[str, float]:
+        value = values[len(seen)]
+        seen[value] = {name: weight.clone() for name, weight in module.average.state_dict().items()}
+        return {"validation_map": value}
+
+    monkeypatch.setattr(DetectorModule, "validate", validate)
+    return seen
+
+
+def _train(folder: Path, run: Path, **settings: object) -> Htsat:
+    bank = load_clips(folder / "manifest.jsonl", None, DETECTOR.sample_rate)
+    training = DetectorTraining(validation_steps=2, **FAST, **settings)  # type: ignore[arg-type]
+    return load_detector(train_detector(bank, DETECTOR, training, run)).network
+
+
+def test_the_best_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_set(tmp_path)
+    seen = _figures(monkeypatch, [0.2, 0.6, 0.4])
+    network = _train(tmp_path, tmp_path / "run", steps=6)
+    assert set(seen) == {0.2, 0.6, 0.4}
+    for name, weight in network.state_dict().items():
+        torch.testing.assert_close(weight, seen[0.6][name])
+
+
+def test_a_training_that_gets_no_better_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_set(tmp_path)
+    seen = _figures(monkeypatch, [0.5, 0.4, 0.3, 0.2, 0.1])
+    _train(tmp_path, tmp_path / "run", steps=10, patience=2)
+    assert set(seen) == {0.5, 0.4, 0.3}
+
+
+def test_the_precision_is_high_for_a_detector_that_knows(tmp_path: Path) -> None:
+    bank = load_clips(make_set(tmp_path, validation=3), None, DETECTOR.sample_rate)
+    labels = ("Clicks", "High tone", "Low tone", "Sound")
+    clips = choose_validation(bank, labels, 2.0)
+    assert clips is not None
+    assert clips.waves.shape == (9, 64_000)
+    assert clips.present.sum(dim=0).tolist() == [3, 3, 3, 6]
+
+    class Knowing(Htsat):
+        """Gives the labels, or their opposite."""
+
+        def forward(self, wave: torch.Tensor):  # type: ignore[no-untyped-def,override]
+            detection = super().forward(wave)
+            return type(detection)(sign * 9.0 * (clips.present - 0.5), detection.framewise, detection.latent)
+
+    network = Knowing(DETECTOR.model_copy(update={"classes": 4})).eval()
+    sign = 1.0
+    assert mean_average_precision(network, clips) == pytest.approx(1.0)
+    sign = -1.0
+    assert mean_average_precision(network, clips) < 0.5
+
+
+def test_a_detector_begins_from_other_weights_by_the_names_of_its_classes(tmp_path: Path) -> None:
+    bank = load_clips(make_set(tmp_path), None, DETECTOR.sample_rate)
+    theirs = Htsat(DETECTOR.model_copy(update={"classes": 3}))
+    start = TrainedDetector(theirs, ("Sound", "Whale", "Clicks"), "")
+    still = DetectorTraining(**FAST, steps=1, learning_rate=1e-12, teacher_weight=0)  # type: ignore[arg-type]
+    ours = load_detector(train_detector(bank, DETECTOR, still, tmp_path / "run", start))
+    weights, before = ours.network.state_dict(), theirs.state_dict()
+    torch.testing.assert_close(weights["layers.0.blocks.0.mlp.fc1.weight"], before["layers.0.blocks.0.mlp.fc1.weight"])
+    for ours_id, theirs_id in ((ours.labels.index("Sound"), 0), (ours.labels.index("Clicks"), 2)):
+        torch.testing.assert_close(weights["tscam_conv.weight"][ours_id], before["tscam_conv.weight"][theirs_id])
+    with pytest.raises(ConfigError, match="another shape"):
+        train_detector(bank, DETECTOR.model_copy(update={"depths": (1, 2)}), still, tmp_path / "other", start)
