@@ -61,7 +61,7 @@ def catalog(manifest: Path, detector: TrainedDetector, tmp_path_factory: pytest.
 def test_catalog_holds_the_clips_sound_where_it_says(manifest: Path, catalog: Path) -> None:
     read = read_catalog(catalog)
     assert {anchor.label for anchor in read.anchors} == {"Low tone", "High tone", "Clicks"}
-    for anchor, audio in zip(read.anchors, read.audio, strict=True):
+    for anchor, audio in zip(read.anchors, read.audio(range(len(read.anchors))), strict=True):
         clip, rate = soundfile.read(manifest.parent / anchor.clip, dtype="int16")
         first = round(anchor.start_s * rate)
         np.testing.assert_array_equal(audio[: anchor.sounding], clip[first : first + anchor.sounding])
@@ -82,7 +82,7 @@ def test_mining_goes_on_where_it_stopped(
     bank = load_clips(manifest, "train", DETECTOR.sample_rate)
     with pytest.raises(KeyboardInterrupt):
         mine(bank, detector.network, detector.labels, detector.hash, tmp_path, progress=stop)
-    with pytest.raises(DataError, match="resumes"):
+    with pytest.raises(DataError, match="goes on"):
         read_catalog(tmp_path)
     seen.clear()
 
@@ -93,7 +93,8 @@ def test_mining_goes_on_where_it_stopped(
     assert min(seen) == 9
     one, other = read_catalog(tmp_path), read_catalog(catalog)
     assert one.anchors == other.anchors
-    np.testing.assert_array_equal(one.audio, other.audio)
+    everything = range(len(one.anchors))
+    np.testing.assert_array_equal(one.audio(everything), other.audio(everything))
     np.testing.assert_allclose(one.latents, other.latents, atol=1e-6)
 
 

@@ -89,8 +89,9 @@ class SeparatorItems(Dataset[tuple[Tensor, Tensor, Tensor]]):
         raise DataError("Nearly all classes of the anchor catalog are related; there are no pairs to train on.")
 
     def _wave(self, index: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        sounding = self._catalog.audio[index, : self._catalog.anchors[index].sounding].astype(np.float32) / 32768.0
-        return place(vary(sounding, rng), self._catalog.audio.shape[1], rng, _REPEAT_SHARE)
+        segment = self._catalog.audio([index])[0]
+        sounding = segment[: self._catalog.anchors[index].sounding].astype(np.float32) / 32768.0
+        return place(vary(sounding, rng), self._catalog.segment_time, rng, _REPEAT_SHARE)
 
     def _condition(self, index: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """Average the latent embeddings of examples: the segment itself, or others of its class."""
