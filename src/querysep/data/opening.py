@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from querysep.data.layouts import Layout
 from querysep.data.manifest import Clip, Split, iterate_manifest
 from querysep.data.readers.audioset import find_audioset, is_segment_list, segment_lists
 from querysep.data.readers.esc50 import META, find_esc50
@@ -21,20 +21,10 @@ from querysep.data.recordings import Recordings
 from querysep.errors import DataError
 from querysep.progress import Progress, silent
 
+__all__ = ["Layout", "OpenedRecordings", "find_layout", "open_recordings"]
+
 MANIFEST = "manifest.jsonl"
 _OWN_FIELDS = ('"path"', '"labels"', '"duration_s"', '"origin"', '"split"')
-
-
-class Layout(StrEnum):
-    """How a data set lies on the disk."""
-
-    MANIFEST = "manifest"
-    FOLDERS = "folders"
-    TABLE = "table"
-    AUDIOSET = "audioset"
-    FSD50K = "fsd50k"
-    ESC50 = "esc50"
-    HDF5 = "hdf5"
 
 
 @dataclass(frozen=True)
