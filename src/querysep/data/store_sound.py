@@ -58,6 +58,17 @@ class Spans:
         """Return the spans of some rows."""
         return Spans(self.addresses[rows], self.files[rows], self.positions[rows], self.sizes[rows])
 
+    @staticmethod
+    def joined(parts: "Sequence[Spans]") -> "Spans":
+        """Return the spans of all rows of several tables."""
+        empty = np.zeros(0, np.int64)
+        return Spans(
+            np.concatenate([empty, *(part.addresses for part in parts)]),
+            np.concatenate([empty.astype(np.int32), *(part.files for part in parts)]),
+            np.concatenate([empty, *(part.positions for part in parts)]),
+            np.concatenate([empty, *(part.sizes for part in parts)]),
+        )
+
 
 def spans_of(table: Any, column: str) -> Spans:
     """Return the spans of a table that was read with row addresses and without the sound itself.
