@@ -13,3 +13,4 @@ class Layout(StrEnum):
     FSD50K = "fsd50k"
     ESC50 = "esc50"
     HDF5 = "hdf5"
+    STORE = "store"

@@ -18,6 +18,7 @@ from querysep.data.readers.fsd50k import TRUTH, find_fsd50k
 from querysep.data.readers.hdf5_packs import ENDINGS, PackRecordings, find_packs, pack_files
 from querysep.data.readers.user_table import TABLE_ENDINGS, find_table, has_table_columns
 from querysep.data.recordings import Recordings
+from querysep.data.store import ClipStore, is_store
 from querysep.errors import DataError
 from querysep.progress import Progress, silent
 
@@ -71,7 +72,7 @@ def open_recordings(
     """Open a data set of any layout; sound is decoded when it is read.
 
     Args:
-        path: a folder, a list, a manifest or an HDF5 pack.
+        path: a folder, a list, a manifest, an HDF5 pack, or a store (folder or ``s3://bucket/prefix``).
         sample_rate: of what ``read`` gives, Hz.
         layout: how the data set lies there; None: find it out.
         split: take one split only.
@@ -85,10 +86,11 @@ def open_recordings(
     Raises:
         DataError: there is nothing, nothing that we know, or no clip that can be used.
     """
+    if layout is Layout.STORE or (layout is None and is_store(path)):
+        return _open_store(path, sample_rate, split)
     place = Path(path)
     if not place.exists():
         raise DataError(f"There is no data set at '{place}'. Check the name and the folder.")
-    # A store of ours is recognised here, before other layouts are tried.
     chosen = layout or find_layout(place)
     found = _find(place, chosen, audio, classes, progress)
     if not len(found.clips):
@@ -131,6 +133,8 @@ def _layout_of_file(path: Path) -> Layout | None:
 
 
 def _layout_of_folder(path: Path) -> Layout | None:
+    if is_store(path):
+        return Layout.STORE
     if (path / MANIFEST).is_file():
         return _layout_of_file(path / MANIFEST)
     signs: tuple[tuple[Layout, Callable[[], bool]], ...] = (
@@ -183,6 +187,26 @@ def _find(  # noqa: PLR0911 - a table of layouts
             return find_esc50(_folder(path, layout), progress)
         case Layout.HDF5:
             return find_packs(path, classes, progress)
+        case Layout.STORE:
+            raise DataError(f"'{path}' is a store; it holds its clips itself.")
+
+
+def _open_store(location: Path | str, sample_rate: int, split: Split | None) -> OpenedRecordings:
+    store = ClipStore(location, split=split)
+    if store.sample_rate != sample_rate:
+        raise DataError(
+            f"The store '{location}' holds sound at {store.sample_rate} Hz, and {sample_rate} Hz is needed. "
+            f"Pack the clips again with --sample-rate {sample_rate}."
+        )
+    if not len(store.clips):
+        raise DataError(f"The store '{location}' has no clips" + (f" in the split '{split}'." if split else "."))
+    unfinished = f"The store '{location}' is unfinished: its packing was cut short. Run `querysep data pack` again."
+    return OpenedRecordings(
+        store,
+        Layout.STORE,
+        tuple(Problem(path, "unreadable", problem) for path, problem in store.unreadable),
+        () if store.complete else (unfinished,),
+    )
 
 
 def _folder(path: Path, layout: Layout) -> Path:

@@ -55,7 +55,8 @@ def clip_schema() -> Schema:
 
 def is_store(location: str | Path) -> bool:
     """Tell whether a place is a store of clips; an address of an object store always is meant to be one."""
-    return not is_local(str(location)) or has_table(table_uri(location, TABLE))
+    uri = table_uri(location, TABLE)
+    return not is_local(uri) or (Path(uri) / "_versions").is_dir()
 
 
 class ClipStore:

@@ -1,0 +1,95 @@
+"""``querysep data pack``: clips of any data set into a store."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from querysep.cli.options import Quiet
+from querysep.cli.terminal import progress_bar, warn
+from querysep.data.layouts import Layout
+from querysep.errors import ConfigError
+
+if TYPE_CHECKING:
+    from querysep.data.manifest import Split
+
+_SPLITS: tuple["Split", ...] = ("train", "validation", "test")
+_SHOWN = 3
+
+
+def pack(
+    path: Annotated[str, typer.Argument(help="Folder, list, manifest, HDF5 pack or store.", metavar="PATH")],
+    store: Annotated[
+        str,
+        typer.Option("-o", "--output", help="Folder or s3://bucket/prefix; what was begun goes on.", metavar="STORE"),
+    ],
+    layout: Annotated[
+        Layout | None, typer.Option(help="How the data lies there; by default found out.", show_default=False)
+    ] = None,
+    audio: Annotated[Path | None, typer.Option(help="Folder of the audio, if it is elsewhere.", metavar="DIR")] = None,
+    classes: Annotated[
+        Path | None, typer.Option(help="AudioSet's class_labels_indices.csv or ontology.json.", metavar="FILE")
+    ] = None,
+    sample_rate: Annotated[int, typer.Option(help="Of the sound in the store, Hz.", min=1)] = 32_000,
+    split: Annotated[str | None, typer.Option(help="Pack one split only.", metavar="|".join(_SPLITS))] = None,
+    storage_options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--storage-option", help="Of the object store, such as aws_region=eu-north-1.", metavar="KEY=VALUE"
+        ),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Pack clips into a store: fast reads from anywhere in them, here or on an object store."""
+    chosen = _split(split)
+    options = _options(storage_options or [])
+    _refuse_itself(path, store, layout)
+    from querysep.data.opening import open_recordings
+    from querysep.data.store_packing import pack as run
+
+    with progress_bar(quiet=quiet) as progress:
+        opened = open_recordings(
+            path, sample_rate, layout=layout, split=chosen, audio=audio, classes=classes, progress=progress
+        )
+        packed = run(opened, store, options=options, progress=progress)
+    lost = [f"{one.path}: {one.detail}" for one in opened.problems] + [
+        f"{name}: {why}" for name, why in packed.unreadable
+    ]
+    more = (
+        [f"{len(lost)} in all could not be taken. `querysep data check` tells of each."] if len(lost) > _SHOWN else []
+    )
+    warn([*opened.warnings, *lost[:_SHOWN], *more], quiet=quiet)
+    there = packed.clips - packed.added
+    typer.echo(f"{packed.added} clips packed" + (f", {there} were there" if there else ""))
+    typer.echo(packed.uri)
+
+
+def _refuse_itself(path: str, store: str, layout: Layout | None) -> None:
+    from querysep.data.store import TABLE, is_store
+    from querysep.data.store_table import table_uri
+
+    if layout in (None, Layout.STORE) and is_store(path):
+        source, target = table_uri(path, TABLE), table_uri(store, TABLE)
+        if source == target or Path(source).resolve() == Path(target).resolve():
+            raise ConfigError(
+                f"'{path}' is the store itself. If clips lie there as well, name their layout, such as --layout manifest."
+            )
+
+
+def _split(name: str | None) -> "Split | None":
+    for split in _SPLITS:
+        if name == split:
+            return split
+    if name is None:
+        return None
+    raise ConfigError(f"'{name}' is no split. There are: {', '.join(_SPLITS)}.")
+
+
+def _options(pairs: list[str]) -> dict[str, str]:
+    options = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"'--storage-option {pair}' is not of the form key=value.")
+        options[key.strip()] = value.strip()
+    return options
