@@ -14,6 +14,7 @@ from torch import Tensor
 from querysep.detection.config import DetectorConfig
 from querysep.detection.htsat import Htsat
 from querysep.errors import ConfigError, DeviceError, WeightsError
+from querysep.io.label_bank import BANK_NAME, LabelBank, read_label_bank
 from querysep.io.weights import fill, read_folder, write_folder
 from querysep.separation.build import build_separator
 from querysep.separation.config import SeparatorConfig
@@ -87,13 +88,23 @@ class TrainedDetector:
 
 @dataclass(frozen=True)
 class Model:
-    """Two networks in eval mode on one device, ready to run."""
+    """Two networks in eval mode on one device, ready to run.
+
+    Attributes:
+        config: what they are.
+        hash: content hash of config and weights.
+        detector: turns sound into conditions.
+        separator: takes a mixture and a condition.
+        device: where both are.
+        label_bank: the classes that can be asked for by name; None where the folder has none.
+    """
 
     config: ModelConfig
     hash: str
     detector: Htsat
     separator: SeparatorNetwork
     device: torch.device
+    label_bank: LabelBank | None = None
 
     @property
     def name(self) -> str:
@@ -185,7 +196,8 @@ def load_model(name: str | Path = "default", device: str = "auto") -> Model:
         raise WeightsError(f"'{folder / 'config.json'}' does not describe a model: {first_problem(error)}.") from error
     detector, separator = Htsat(config.shape.detector), build_separator(config.shape.separator)
     fill(_Pair(detector, separator), tensors, f"'{folder / 'model.safetensors'}'")
-    return Model(config, digest, detector.to(target).eval(), separator.to(target).eval(), target)
+    bank = read_label_bank(folder, config.shape.separator.condition_dim, config.shape.detector.classes)
+    return Model(config, digest, detector.to(target).eval(), separator.to(target).eval(), target, bank)
 
 
 def load_detector(folder: Path) -> TrainedDetector:
@@ -222,14 +234,21 @@ def save_detector(folder: Path, network: Htsat, labels: tuple[str, ...]) -> None
 
 
 def save_model(
-    folder: Path, config: ModelConfig, detector: Htsat, separator: SeparatorNetwork, card: str, half: bool = False
+    folder: Path,
+    config: ModelConfig,
+    detector: Htsat,
+    separator: SeparatorNetwork,
+    card: str,
+    half: bool = False,
+    label_bank: LabelBank | None = None,
 ) -> None:
-    """Write a weights folder.
+    """Write a weights folder, with a label bank if there is one.
 
     Raises:
         OutputError: the folder holds something, or cannot be written.
     """
-    write_folder(folder, config.model_dump(mode="json"), pair_tensors(detector, separator), card, half)
+    beside = {BANK_NAME: label_bank.to_bytes()} if label_bank is not None and label_bank.rows else None
+    write_folder(folder, config.model_dump(mode="json"), pair_tensors(detector, separator), card, half, beside)
 
 
 def pair_tensors(detector: Htsat, separator: SeparatorNetwork) -> dict[str, Tensor]:

@@ -104,7 +104,12 @@ def content_hash(folder: Path) -> str:
 
 
 def write_folder(
-    folder: Path, config: Mapping[str, Any], tensors: Mapping[str, Tensor], card: str, half: bool = False
+    folder: Path,
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    card: str,
+    half: bool = False,
+    beside: Mapping[str, bytes] | None = None,
 ) -> None:
     """Write a weights folder; it appears whole or not at all.
 
@@ -114,6 +119,7 @@ def write_folder(
         tensors: what goes to model.safetensors.
         card: text of the model card.
         half: store floating-point tensors as float16.
+        beside: content of more files, by name.
 
     Raises:
         OutputError: the folder holds something, or cannot be written.
@@ -133,6 +139,8 @@ def write_folder(
         save_file(stored, temporary / TENSORS_NAME)
         (temporary / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         (temporary / CARD_NAME).write_text(card, encoding="utf-8")
+        for name, content in (beside or {}).items():
+            (temporary / name).write_bytes(content)
         (temporary / TENSORS_NAME).chmod(0o644)  # safetensors makes it readable for its owner alone
         temporary.chmod(0o755)
         if folder.exists():

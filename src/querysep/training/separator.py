@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from querysep.anchors.catalog import read_catalog
+from querysep.anchors.label_bank import label_bank
 from querysep.dsp.stft import stft
 from querysep.errors import DataError
 from querysep.model import ModelConfig, ModelShape, TrainedDetector, save_model
@@ -126,7 +127,8 @@ def train_separator(
         shape=ModelShape(detector=detector.network.config, separator=shape),
     )
     model = folder / "model"
-    save_model(model, config, detector.network, trained, _card(provenance), half=True)
+    bank = label_bank(catalog, detector.network)
+    save_model(model, config, detector.network, trained, _card(provenance), half=True, label_bank=bank)
     return model
 
 

@@ -1,0 +1,113 @@
+"""From an anchor catalog to a label bank: the condition of a class is the mean of its training anchors."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from querysep.anchors.catalog import Catalog
+from querysep.anchors.relations import Hierarchy, Relations
+from querysep.detection.htsat import Htsat
+from querysep.detection.windows import embed_and_profile
+from querysep.errors import DataError
+from querysep.io.label_bank import BankRow, LabelBank
+from querysep.progress import Progress, silent
+
+FEWEST_CLIPS = 3
+_HEARD_ANCHORS = 16  # of each class, for its profile
+_SAME_DETECTOR = 0.9  # cosine
+
+
+def label_bank(
+    catalog: Catalog, network: Htsat, hierarchy: Hierarchy | None = None, progress: Progress = silent
+) -> LabelBank:
+    """Average the training anchors of every class that has enough recordings.
+
+    Each recording counts once, however many anchors it has. The profile of a class comes from up to 16 of its anchors.
+
+    Args:
+        catalog: from ``querysep mine``.
+        network: the detector that mined it, in eval mode.
+        hierarchy: an ontology, for the ancestors of the classes; those that the clips' labels tell are found anyway.
+        progress: told after each class.
+
+    Raises:
+        DataError: the catalog's sound cannot be read.
+    """
+    relations = Relations((anchor.labels for anchor in catalog.anchors), hierarchy)
+    members = _training_anchors(catalog)
+    rows, conditions, profiles = [], [], []
+    for done, (label, indices) in enumerate(sorted(members.items())):
+        progress(done, len(members), "averaging classes")
+        clips = [catalog.anchors[index].clip for index in indices]
+        if len(set(clips)) < FEWEST_CLIPS:
+            continue
+        rows.append(BankRow(label=label, examples=len(set(clips)), ancestors=_ordered(label, relations)))
+        conditions.append(_mean_over_clips(catalog.latents[indices], clips))
+        profiles.append(_hear(catalog, indices, network)[1].mean(dim=0))
+    shapes = (0, network.config.latent_dim), (0, network.config.classes)
+    return LabelBank(
+        tuple(rows),
+        torch.from_numpy(np.stack(conditions)) if rows else torch.zeros(shapes[0]),
+        torch.stack(profiles) if rows else torch.zeros(shapes[1]),
+    )
+
+
+def check_mined_by(catalog: Catalog, network: Htsat) -> None:
+    """Make sure that a detector is the one that mined a catalog, by what it hears in some of the anchors.
+
+    Raises:
+        DataError: it is another one, or the catalog is empty or cannot be read.
+    """
+    if not catalog.anchors:
+        raise DataError("The anchor catalog is empty.")
+    if catalog.latents.shape[1] == network.config.latent_dim and catalog.sample_rate == network.config.sample_rate:
+        indices = list(range(len(catalog.anchors)))
+        heard = _hear(catalog, indices, network)[0].numpy()
+        mined = catalog.latents[_spread(indices)]
+        cosine = (heard * mined).sum(axis=1) / np.linalg.norm(heard, axis=1) / np.linalg.norm(mined, axis=1)
+        if np.median(cosine) > _SAME_DETECTOR:
+            return
+    raise DataError(
+        "The anchor catalog was mined by another detector than this model's. Mine again with --detector MODEL."
+    )
+
+
+def _training_anchors(catalog: Catalog) -> dict[str, list[int]]:
+    members: dict[str, list[int]] = {}
+    for index, anchor in enumerate(catalog.anchors):
+        if anchor.split == "train" and (not anchor.heard or anchor.label in anchor.heard):
+            members.setdefault(anchor.label, []).append(index)
+    return members
+
+
+def _ordered(label: str, relations: Relations) -> tuple[str, ...]:
+    """Return the ancestors, nearest first: those with more ancestors of their own."""
+    found = relations.ancestors(label) - {label}
+    return tuple(sorted(found, key=lambda other: (-len(relations.ancestors(other)), other)))
+
+
+def _mean_over_clips(latents: NDArray[np.float32], clips: list[str]) -> NDArray[np.float32]:
+    _, clip_of = np.unique(clips, return_inverse=True)
+    weights = 1.0 / np.bincount(clip_of)[clip_of]
+    mean: NDArray[np.float32] = np.average(latents, axis=0, weights=weights).astype(np.float32)
+    return mean
+
+
+def _spread(indices: list[int]) -> list[int]:
+    """Return at most 16 of them, evenly spread."""
+    places = np.linspace(0, len(indices) - 1, min(len(indices), _HEARD_ANCHORS)).round().astype(int)
+    return [indices[place] for place in places]
+
+
+def _hear(catalog: Catalog, indices: list[int], network: Htsat) -> tuple[Tensor, Tensor]:
+    """Return latent embeddings and profiles of some of the anchors."""
+    device = next(network.parameters()).device
+    latents, profiles = [], []
+    chosen = _spread(indices)
+    for index, segment in zip(chosen, catalog.audio(chosen), strict=True):
+        wave = torch.from_numpy(segment[: catalog.anchors[index].sounding].astype(np.float32) / 32768.0)
+        latent, profile = embed_and_profile(network, wave[None].to(device))
+        latents.append(latent[0])
+        profiles.append(profile[0])
+    return torch.stack(latents).float().cpu(), torch.stack(profiles).float().cpu()
