@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 from synthetic_set import make_set
 
-from querysep.anchors.catalog import Catalog, read_catalog
+from querysep.anchors.catalog import read_catalog
+from querysep.anchors.choice import MiningSettings
 from querysep.anchors.mine import mine
+from querysep.anchors.miner import Miner
+from querysep.anchors.relations import Relations
 from querysep.data.clips import load_clips
 from querysep.detection.config import DetectorConfig
 from querysep.errors import DataError
@@ -46,9 +48,10 @@ def detector(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Traine
     )
 
 
-def _mine(manifest: Path, detector: TrainedDetector, folder: Path) -> Catalog:
+def _mine(manifest: Path, detector: TrainedDetector, folder: Path) -> None:
     bank = load_clips(manifest, "train", DETECTOR.sample_rate)
-    return mine(bank, detector.network, detector.labels, detector.hash, folder)
+    relations = Relations(clip.labels for clip in bank.clips)
+    mine(bank, Miner(detector.network, detector.labels, relations, MiningSettings()), detector.hash, folder)
 
 
 @pytest.fixture(scope="module")
@@ -56,46 +59,6 @@ def catalog(manifest: Path, detector: TrainedDetector, tmp_path_factory: pytest.
     folder = tmp_path_factory.mktemp("anchors")
     _mine(manifest, detector, folder)
     return folder
-
-
-def test_catalog_holds_the_clips_sound_where_it_says(manifest: Path, catalog: Path) -> None:
-    read = read_catalog(catalog)
-    assert {anchor.label for anchor in read.anchors} == {"Low tone", "High tone", "Clicks"}
-    for anchor, audio in zip(read.anchors, read.audio(range(len(read.anchors))), strict=True):
-        clip, rate = soundfile.read(manifest.parent / anchor.clip, dtype="int16")
-        first = round(anchor.start_s * rate)
-        np.testing.assert_array_equal(audio[: anchor.sounding], clip[first : first + anchor.sounding])
-        assert not audio[anchor.sounding :].any()
-
-
-def test_mining_goes_on_where_it_stopped(
-    manifest: Path, detector: TrainedDetector, catalog: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("querysep.anchors.mine._PART", 4)
-    seen: list[float] = []
-
-    def stop(done: float, total: float | None, what: str) -> None:
-        seen.append(done)
-        if done == 9:
-            raise KeyboardInterrupt
-
-    bank = load_clips(manifest, "train", DETECTOR.sample_rate)
-    with pytest.raises(KeyboardInterrupt):
-        mine(bank, detector.network, detector.labels, detector.hash, tmp_path, progress=stop)
-    with pytest.raises(DataError, match="goes on"):
-        read_catalog(tmp_path)
-    seen.clear()
-
-    def count(done: float, total: float | None, what: str) -> None:
-        seen.append(done)
-
-    mine(bank, detector.network, detector.labels, detector.hash, tmp_path, progress=count)
-    assert min(seen) == 9
-    one, other = read_catalog(tmp_path), read_catalog(catalog)
-    assert one.anchors == other.anchors
-    everything = range(len(one.anchors))
-    np.testing.assert_array_equal(one.audio(everything), other.audio(everything))
-    np.testing.assert_allclose(one.latents, other.latents, atol=1e-6)
 
 
 def test_a_resumed_training_ends_where_an_uninterrupted_one_does(

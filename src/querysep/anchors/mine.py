@@ -1,123 +1,153 @@
-"""Mining: the detector over all clips, once; for each clip the stretches in which its class is most present."""
+"""Mining: the detector over all clips, once; for each clip the stretches in which its classes are most present."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from querysep.anchors.catalog import Anchor, Catalog, write_catalog
-from querysep.anchors.choice import Stretch, most_present
-from querysep.data.clips import ClipBank
-from querysep.data.manifest import Clip
-from querysep.detection.htsat import Htsat
-from querysep.detection.windows import PresenceMap, PresenceStream, embed
+from querysep.anchors.catalog import CatalogWriter, clip_key
+from querysep.anchors.miner import Mined, Miner, mine_batch
+from querysep.data.manifest import Split
+from querysep.data.recordings import Recordings
+from querysep.data.store_table import Options
+from querysep.errors import DataError
 from querysep.progress import Progress, silent
 
-_PART = 400  # clips between two files that a resumed run need not do again
+_BATCH_CLIPS, _BATCH_S = 32, 320.0  # of one call of the work; a longer clip goes alone
+_COMMIT_CLIPS = 256  # between two commits: what a killed run does again
+
+MINED_SPLITS: tuple[Split, ...] = ("train", "validation")
 
 
-@dataclass(frozen=True)
-class _Mined:
-    rows: list[Anchor]
-    audio: list[NDArray[np.int16]]
-    latents: list[NDArray[np.float32]]
+class Engine(Protocol):
+    """Where the work is done."""
+
+    def __call__(self, miner: Miner, recordings: Recordings, batches: Sequence[Sequence[int]]) -> Iterator[Mined]:
+        """Give ``mine_batch`` of each batch, in the order of the batches."""
+        ...
+
+
+@dataclass
+class MiningReport:
+    """What a call of ``mine`` did.
+
+    Attributes:
+        clips: clips of the data set that are to be mined.
+        mined: clips mined now; the others were mined before.
+        anchors: mined now.
+        left_out: how many anchors or clips were left out now, for each reason.
+        unreadable: keys of clips that could not be read, and why.
+        started_over: another catalog lay there, of another detector or other settings, and was put aside.
+    """
+
+    clips: int = 0
+    mined: int = 0
+    anchors: int = 0
+    left_out: Counter[str] = field(default_factory=Counter)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    started_over: bool = False
+
+
+def mine_here(miner: Miner, recordings: Recordings, batches: Sequence[Sequence[int]]) -> Iterator[Mined]:
+    """Mine in this process."""
+    return (mine_batch(miner, recordings, batch) for batch in batches)
 
 
 def mine(
-    bank: ClipBank,
-    network: Htsat,
-    labels: Sequence[str],
+    recordings: Recordings,
+    miner: Miner,
     detector_hash: str,
-    folder: Path,
-    segment_s: float = 2.0,
-    stretch_s: float = 10.0,
+    location: Path | str,
+    *,
+    splits: Sequence[Split] = MINED_SPLITS,
+    engine: Engine = mine_here,
+    options: Options | None = None,
     progress: Progress = silent,
-) -> Catalog:
-    """Mine anchors of every clip's first label and write a catalog; resumes in the same folder.
+) -> MiningReport:
+    """Mine the anchors of a data set into a catalog; goes on where an earlier call stopped, and does nothing twice.
 
     Args:
-        bank: clips with their samples.
-        network: the detector, in eval mode.
-        labels: the detector's classes, in order.
-        detector_hash: kept in the catalog; parts mined by another detector are not reused.
-        folder: where the catalog goes.
-        segment_s: length of an anchor segment.
-        stretch_s: one anchor for each stretch of this length in a clip.
-        progress: told after each clip.
+        recordings: clips and their sound, at the detector's rate. Held-out clips are not mined.
+        miner: the detector and what to look for.
+        detector_hash: of the detector. A catalog of another one, or of other settings, is put aside.
+        location: of the catalog: a store or a table, see ``CatalogWriter``.
+        splits: whose clips are mined.
+        engine: where the work is done.
+        options: of the object store.
+        progress: told after each batch.
 
     Returns:
-        The catalog.
+        What was done.
+
+    Raises:
+        DataError: nothing can be mined, the rates differ, or the catalog cannot be written.
     """
-    parts_folder = folder / "parts" / detector_hash
-    parts_folder.mkdir(parents=True, exist_ok=True)
-    rows: list[Anchor] = []
-    audio: list[NDArray[np.int16]] = []
-    latents: list[NDArray[np.float32]] = []
-    for first in range(0, len(bank.clips), _PART):
-        path = parts_folder / f"{first:07d}.npz"
-        if not path.is_file():
-            mined = _mine_part(bank, first, network, labels, segment_s, stretch_s, progress)
-            temporary = path.with_suffix(".part.npz")
-            text = np.array([row.model_dump_json() for row in mined.rows])
-            np.savez(temporary, rows=text, audio=np.stack(mined.audio), latents=np.stack(mined.latents))
-            temporary.replace(path)
-        with np.load(path) as part:
-            rows.extend(Anchor.model_validate_json(str(row)) for row in part["rows"])
-            audio.append(part["audio"])
-            latents.append(part["latents"])
-    catalog = Catalog(tuple(rows), np.concatenate(audio), np.concatenate(latents), bank.sample_rate, detector_hash)
-    write_catalog(folder, catalog)
-    for path in parts_folder.glob("*.npz"):
-        path.unlink()
-    return catalog
+    if recordings.sample_rate != miner.sample_rate:
+        raise DataError(f"The recordings come at {recordings.sample_rate} Hz; the detector hears {miner.sample_rate}.")
+    report = MiningReport()
+    with CatalogWriter(
+        location,
+        sample_rate=miner.sample_rate,
+        segment_time=miner.segment_time,
+        latent_dim=miner.network.config.latent_dim,
+        detector=detector_hash,
+        settings=miner.settings.model_dump(mode="json"),
+        options=options,
+    ) as writer:
+        report.started_over = writer.put_aside is not None
+        batches = _batches(recordings, splits, writer.done, report)
+        waiting = Mined()
+        for mined in engine(miner, recordings, batches):
+            waiting.add(mined)
+            report.mined += len(mined.keys)
+            progress(report.mined + len(report.unreadable), report.clips, "mining anchors")
+            report.unreadable.update(mined.unreadable)
+            if len(waiting.keys) >= _COMMIT_CLIPS:
+                waiting = _commit(writer, miner, waiting, report)
+        _commit(writer, miner, waiting, report)
+        if not writer.complete:
+            writer.finish()
+    return report
 
 
-def _mine_part(
-    bank: ClipBank,
-    first: int,
-    network: Htsat,
-    labels: Sequence[str],
-    segment_s: float,
-    stretch_s: float,
-    progress: Progress,
-) -> _Mined:
-    mined = _Mined([], [], [])
-    segment = round(segment_s * bank.sample_rate)
-    for index in range(first, min(first + _PART, len(bank.clips))):
-        clip, samples = bank.clips[index], bank.samples[index]
-        wave = samples.astype(np.float32) / 32768.0
-        stream = PresenceStream(network)
-        stream.push(wave)
-        presence = stream.finish()
-        for stretch in most_present(presence, labels.index(clip.labels[0]), bank.sample_rate, segment_s, stretch_s):
-            cut = wave[stretch.first : stretch.end]
-            mined.rows.append(_row(clip, stretch, cut.shape[0], presence, labels, bank.sample_rate))
-            mined.audio.append(np.pad(samples[stretch.first : stretch.end], (0, segment - cut.shape[0])))
-            mined.latents.append(embed(network, torch.from_numpy(cut[None]))[0].numpy())
-        progress(index + 1, len(bank.clips), "mining anchors")
-    return mined
+def _commit(writer: CatalogWriter, miner: Miner, waiting: Mined, report: MiningReport) -> Mined:
+    """Write what waits, and return an empty one."""
+    audio = np.stack(waiting.audio) if waiting.rows else np.zeros((0, miner.segment_time), np.int16)
+    latents = np.stack(waiting.latents) if waiting.rows else np.zeros((0, miner.network.config.latent_dim), np.float32)
+    writer.append(waiting.rows, audio, latents, waiting.keys)
+    report.anchors += len(waiting.rows)
+    report.left_out += waiting.left_out
+    return Mined()
 
 
-def _row(
-    clip: Clip, stretch: Stretch, sounding: int, presence: PresenceMap, labels: Sequence[str], sample_rate: int
-) -> Anchor:
-    frames = slice(
-        int(stretch.first / sample_rate / presence.frame_s),
-        max(1, round(stretch.end / sample_rate / presence.frame_s)),
-    )
-    means = presence.framewise[:, frames].mean(axis=1)
-    unrelated = sum(float(mean) for label, mean in zip(labels, means, strict=True) if label not in clip.labels)
-    score = min(1.0, max(0.0, stretch.score))
-    return Anchor(
-        label=clip.labels[0],
-        labels=clip.labels,
-        clip=clip.path,
-        origin=clip.origin,
-        start_s=stretch.first / sample_rate,
-        sounding=sounding,
-        score=score,
-        purity=score / (score + unrelated) if score > 0 else 0.0,
-    )
+def _batches(
+    recordings: Recordings, splits: Sequence[Split], done: set[str], report: MiningReport
+) -> list[tuple[int, ...]]:
+    """Return the clips that are left to mine, some at a time."""
+    batches: list[tuple[int, ...]] = []
+    batch: list[int] = []
+    held_out, batch_s = 0, 0.0
+    for index, clip in enumerate(recordings.clips):
+        if clip.split not in splits:
+            continue
+        if clip.held_out:
+            held_out += 1
+            continue
+        report.clips += 1
+        if clip_key(clip) in done:
+            continue
+        if batch and (len(batch) == _BATCH_CLIPS or batch_s + clip.duration_s > _BATCH_S):
+            batches.append(tuple(batch))
+            batch, batch_s = [], 0.0
+        batch.append(index)
+        batch_s += clip.duration_s
+    if batch:
+        batches.append(tuple(batch))
+    if not report.clips:
+        raise DataError(f"There are no clips to mine: none of the splits {', '.join(splits)} that is not held out.")
+    if held_out:
+        report.left_out["clips that are held out"] = held_out
+    return batches

@@ -1,4 +1,4 @@
-"""``querysep mine`` and ``querysep train``: from labelled clips to a model."""
+"""``querysep train``: from labelled clips to a model."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,30 +30,7 @@ DetectorFolder = Annotated[Path, typer.Option("--detector", help="Weights folder
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    app.command()(mine)
     app.add_typer(train, name="train")
-
-
-def mine(
-    data: Data,
-    detector: DetectorFolder,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the catalog.", metavar="DIR")],
-    stretch_s: Annotated[float, typer.Option("--stretch", min=2.0, help="One anchor in each stretch, seconds.")] = 10.0,
-    quiet: Quiet = False,
-) -> None:
-    """Find the anchor segments of the training clips: where in each clip its class is most present."""
-    from querysep.anchors import mine as mining
-    from querysep.data.clips import load_clips
-    from querysep.model import load_detector
-
-    trained = load_detector(detector)
-    with progress_bar(quiet=quiet) as progress:
-        bank = load_clips(_manifest(data), "train", trained.network.config.sample_rate, progress)
-        catalog = mining.mine(
-            bank, trained.network, trained.labels, trained.hash, output, stretch_s=stretch_s, progress=progress
-        )
-    typer.echo(f"{len(catalog.anchors)} anchors")
-    show_paths([output])
 
 
 @train.callback()

@@ -1,0 +1,1 @@
+"""The same functions over many machines. The only place that knows Ray."""
