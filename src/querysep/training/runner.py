@@ -1,8 +1,10 @@
 """What both trainings share: schedule, averaging, precision, checkpoints, resuming."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
-from querysep.errors import DataError
+from querysep.errors import ConfigError, DataError
 from querysep.progress import Progress
 from querysep.training.callbacks import BEST_NAME, Report, Validation
 from querysep.training.config import TrainingConfig
@@ -54,7 +56,8 @@ class QueryModule(lightning.LightningModule, Generic[NetworkT]):
             use_buffers=True,
         )
         self.averaged.eval()
-        self._elapsed_s = 0.0
+        self.averaged.requires_grad_(requires_grad=False)
+        self._elapsed_s = self._sitting_s = 0.0
         self._started_s = time.monotonic()
 
     @property
@@ -102,12 +105,17 @@ class QueryModule(lightning.LightningModule, Generic[NetworkT]):
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds of training, over all sittings."""
-        return self._elapsed_s + time.monotonic() - self._started_s
+        """Seconds of training, over all sittings, at the beginning of the last step."""
+        return self._elapsed_s + self._sitting_s
 
     def on_train_start(self) -> None:
         """Start this sitting's clock."""
         self._started_s = time.monotonic()
+
+    def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
+        """Look at the clock; several processes go by that of the first, so that all stop after the same step."""
+        seconds = time.monotonic() - self._started_s
+        self._sitting_s = self.trainer.strategy.broadcast(seconds) if self.trainer.world_size > 1 else seconds
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the time used so far."""
@@ -143,45 +151,82 @@ class QueryModule(lightning.LightningModule, Generic[NetworkT]):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
+@dataclass(frozen=True)
+class Crowd:
+    """The processes of one training, as torchrun starts them; one process where it did not.
+
+    Attributes:
+        rank: number of this process.
+        size: number of processes.
+        local: how many of them are on this machine.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local: int = 1
+
+    @classmethod
+    def here(cls) -> "Crowd":
+        """Read what torchrun says."""
+        names = ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+        return cls(*(int(os.environ[name]) for name in names)) if all(name in os.environ for name in names) else cls()
+
+
 class _Batches(IterableDataset[Any]):
     """The items of all steps that are left, in order, shared out among the loader's workers batch by batch.
 
+    Of each step's items every process takes its equal part, so that a training is the same with any number of them.
     It has no length: Lightning would count the batches of earlier sittings against it and start over too early.
     """
 
-    def __init__(self, items: Dataset[Any], done: int, config: TrainingConfig) -> None:
+    def __init__(self, items: Dataset[Any], done: int, config: TrainingConfig, crowd: Crowd) -> None:
         self._items = items
         self._done, self._steps, self._size = done, config.steps, config.batch_size
+        self._crowd = crowd
 
     def __iter__(self) -> Iterator[Any]:
         worker = get_worker_info()
         number, workers = (worker.id, worker.num_workers) if worker is not None else (0, 1)
+        part = self._size // self._crowd.size
         for step in range(self._done + number, self._steps, workers):
-            for index in range(step * self._size, (step + 1) * self._size):
+            first = step * self._size + self._crowd.rank * part
+            for index in range(first, first + part):
                 yield self._items[index]
 
 
-def item_loader(items: Dataset[Any], done: int, config: TrainingConfig) -> DataLoader[Any]:
-    """Return the batches of all steps after ``done``, in order, whatever the number of workers."""
+def item_loader(items: Dataset[Any], done: int, config: TrainingConfig, crowd: Crowd | None = None) -> DataLoader[Any]:
+    """Return the batches of all steps after ``done``, in order, whatever the number of workers.
+
+    Raises:
+        ConfigError: the processes cannot share a batch equally.
+    """
+    crowd = crowd or Crowd()
+    if config.batch_size % crowd.size:
+        raise ConfigError(
+            f"{crowd.size} processes cannot share a batch of {config.batch_size} equally. "
+            f"Set batch_size to a multiple of {crowd.size}."
+        )
     return DataLoader(
-        _Batches(items, done, config),
-        batch_size=config.batch_size,
+        _Batches(items, done, config, crowd),
+        batch_size=config.batch_size // crowd.size,
         num_workers=config.workers,
         multiprocessing_context="fork" if config.workers else None,
     )
 
 
 def faster_precision() -> str:
-    """Return ``bf16-mixed`` where a convolution runs at least 1.2 times as fast in bfloat16 as in float32."""
+    """Return ``bf16-mixed`` where bfloat16 runs a convolution and a product at least 1.2 times as fast as float32."""
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
         image = torch.randn(4, 64, 64, 64, dtype=dtype).to(memory_format=torch.channels_last)
         layer = nn.Conv2d(64, 64, 3, padding=1).to(dtype)
+        tokens, weights = torch.randn(8192, 256, dtype=dtype), torch.randn(256, 1024, dtype=dtype)
         times = []
         with torch.inference_mode():
             for _ in range(4):
                 start = time.perf_counter()
                 layer(image)
+                torch.mm(tokens, weights)
                 times.append(time.perf_counter() - start)
         seconds[dtype] = min(times)
     return "bf16-mixed" if seconds[torch.float32] > 1.2 * seconds[torch.bfloat16] else "32-true"
@@ -215,11 +260,14 @@ def run(
             precision = "32-true"
         case "bfloat16":
             precision = "bf16-mixed"
+    crowd = Crowd.here()
     trainer = lightning.Trainer(
         max_steps=config.steps,
         max_epochs=-1,
         accelerator="auto",
-        devices="auto",
+        devices=crowd.local if crowd.size > 1 else "auto",
+        num_nodes=crowd.size // crowd.local,
+        strategy="ddp" if crowd.size > 1 else "auto",
         precision=precision,  # type: ignore[arg-type]
         gradient_clip_val=config.gradient_norm,
         logger=[
@@ -239,7 +287,10 @@ def run(
     )
     if done < config.steps:
         trainer.fit(
-            module, item_loader(items, done, config), ckpt_path=last if last.is_file() else None, weights_only=True
+            module,
+            item_loader(items, done, config, crowd),
+            ckpt_path=last if last.is_file() else None,
+            weights_only=True,
         )
         trainer.save_checkpoint(last)
     if (folder / BEST_NAME).is_file():
