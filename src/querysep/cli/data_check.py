@@ -22,7 +22,7 @@ _WIDTH = 120
 
 
 def check(
-    path: Annotated[Path, typer.Argument(help="Folder, list, manifest or HDF5 pack.", metavar="PATH")],
+    path: Annotated[str, typer.Argument(help="Folder, list, manifest, HDF5 pack or store.", metavar="PATH")],
     layout: Annotated[
         Layout | None, typer.Option(help="How the data lies there; by default found out.", show_default=False)
     ] = None,
