@@ -1,18 +1,16 @@
 """Recordings out of Debian packages, without installing them."""
 
-import io
 import json
 import shutil
 import subprocess
 import tarfile
-import zipfile
+import tempfile
 from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
+from typing import IO, BinaryIO, cast
 
+from querysep.data.archives import ARCHIVE_SUFFIX, is_archive, read_archive
 from querysep.errors import DataError
-
-ARCHIVE_SUFFIX = ".d"
-"""A file inside an archive is named ``archive.pk3.d/path/in/the/archive``."""
 
 
 def fetch_package(package: str, cache: Path) -> Path:
@@ -91,7 +89,7 @@ def _unpack(deb: Path, wanted: Collection[str], directory: Path) -> None:
                 if content is None:  # pragma: no cover - it is a file
                     continue
                 if name in inner:
-                    _unpack_archive(content.read(), name, inner[name], directory)
+                    _unpack_archive(content, name, inner[name], directory)
                 else:
                     _write(content.read(), directory / name)
     except tarfile.TarError as error:
@@ -108,20 +106,20 @@ def _by_archive(names: Iterable[str]) -> dict[str, set[str]]:
     for name in names:
         parts = PurePosixPath(name).parts
         for depth, part in enumerate(parts[:-1], start=1):
-            if part.endswith((".pk3" + ARCHIVE_SUFFIX, ".zip" + ARCHIVE_SUFFIX)):
+            if part.endswith(ARCHIVE_SUFFIX) and is_archive(part.removesuffix(ARCHIVE_SUFFIX)):
                 archive = "/".join(parts[:depth]).removesuffix(ARCHIVE_SUFFIX)
                 inner.setdefault(archive, set()).add("/".join(parts[depth:]))
                 break
     return inner
 
 
-def _unpack_archive(content: bytes, archive: str, names: set[str], directory: Path) -> None:
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as zipped:
-            for name in names & set(zipped.namelist()):
-                _write(zipped.read(name), directory / (archive + ARCHIVE_SUFFIX) / name)
-    except zipfile.BadZipFile as error:
-        raise DataError(f"'{archive}' is no zip archive: {error}.") from error
+def _unpack_archive(content: IO[bytes], archive: str, names: set[str], directory: Path) -> None:
+    """Take files out of an archive, which may be larger than the memory."""
+    with tempfile.TemporaryFile(dir=directory) as copy:
+        shutil.copyfileobj(content, copy)
+        copy.seek(0)
+        for name, inside in read_archive(cast(BinaryIO, copy), archive, names):
+            _write(inside, directory / (archive + ARCHIVE_SUFFIX) / name)
 
 
 def _write(content: bytes, path: Path) -> None:

@@ -73,7 +73,7 @@ def build_open_set(
         DataError: a package cannot be had, or nothing at all could be taken.
     """
     chosen = select(read_recordings() if recordings is None else recordings)
-    division = divide([Candidate(one.key, one.label, origin_of(one)) for one in chosen], HELD_OUT)
+    division = divide([Candidate(one.key, one.label, origin_of(one), one.side) for one in chosen], HELD_OUT)
     by_package: dict[str, list[Recording]] = defaultdict(list)
     for one in chosen:
         if packages is None or one.package in packages:
@@ -160,17 +160,18 @@ def slug(label: str) -> str:
 
 
 def _attribution(made: Iterable[tuple[Recording, Clip]]) -> str:
-    """Say where every clip comes from: under each package and licence, its files."""
-    groups: dict[tuple[str, str], list[tuple[str, str]]] = defaultdict(list)
+    """Say where every clip comes from: under each package, licence and author, its files."""
+    groups: dict[tuple[str, str, str], list[tuple[str, str]]] = defaultdict(list)
     for recording, clip in made:
-        groups[recording.package, recording.licence].append((recording.path, clip.path))
+        groups[recording.package, recording.licence, recording.author].append((recording.path, clip.path))
     lines = [
         "# Where the recordings come from",
         "",
-        "Each was decoded, mixed down to mono, resampled to 32 kHz and trimmed. The authors are named",
-        "in `/usr/share/doc/<package>/copyright` of the Debian package of that name.",
+        "Each was decoded, mixed down to mono, resampled to 32 kHz and trimmed. Where no author stands",
+        "here, `/usr/share/doc/<package>/copyright` of the Debian package of that name has them.",
     ]
-    for (package, licence), pairs in sorted(groups.items()):
+    for (package, licence, author), pairs in sorted(groups.items()):
         lines += ["", f"## {package}: {licence}", ""]
+        lines += [f"By {author}.", ""] if author else []
         lines += [f"- `{clip}` from `{path}`" for path, clip in sorted(pairs)]
     return "\n".join(lines) + "\n"

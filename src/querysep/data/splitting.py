@@ -1,14 +1,17 @@
-"""Train and test sides such that no origin lies on both."""
+"""Training, validation and test sides such that no origin lies on two of them."""
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from querysep.data.manifest import Split
 
 TEST_SHARE = 0.2
 MOST_TEST_SHARE = 0.35
+VALIDATION_SHARE = 0.08
+MOST_VALIDATION_SHARE = 0.16
+FEWEST_FOR_VALIDATION = 12
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,8 @@ class Candidate:
     key: str
     label: str
     origin: str
+    side: Split | None = None
+    """Where it lay in an earlier edition: what was tested on is never trained on, nor the other way round."""
 
 
 @dataclass(frozen=True)
@@ -47,25 +52,26 @@ def divide(candidates: Sequence[Candidate], held_out: Collection[str]) -> Divisi
         held_out: labels that go to the test side as a whole.
 
     Returns:
-        A side for each key: about a fifth of the files of every label on the test side. The
-        held-out recordings of an origin become an origin of their own.
+        A side for each key: about a fifth of the files of every label on the test side, and about
+        a twelfth of the labels with enough files on the validation side. The held-out recordings
+        of an origin become an origin of their own. Recordings of one origin that lay on different
+        sides before stay there, and each becomes an origin of its own.
     """
-    test = _test_origins([one for one in candidates if one.label not in held_out])
-    sides = {}
-    for one in candidates:
-        if one.label in held_out:
-            sides[one.key] = Side("test", True, f"{one.origin}#{one.label}")
-        else:
-            sides[one.key] = Side("test" if one.origin in test else "train", False, one.origin)
+    sides = {one.key: Side("test", True, f"{one.origin}#{one.label}") for one in candidates if one.label in held_out}
+    others = _separate_torn_origins([one for one in candidates if one.label not in held_out])
+    pinned = {one.origin: one.side for one in others if one.side is not None}
+    test = {origin for origin, side in pinned.items() if side == "test"}
+    test = _grow(others, test, excluded=set(pinned) - test, wanted=wanted_for_test, most_share=MOST_TEST_SHARE)
+    for one in others:
+        sides[one.key] = Side("test" if one.origin in test else "train", False, one.origin)
     by_file = []
-    for label, members in sorted(_by_label(candidates).items()):
-        if label in held_out:
-            continue
+    for label, members in sorted(_by_label(others).items()):
         have = sum(sides[one.key].split == "test" for one in members)
         need = min(wanted_for_test(len(members)), 3)
         if have < need or have == len(members):
             _split_by_file(members, sides)
             by_file.append(label)
+    _set_validation_apart(others, sides)
     return Division(sides, tuple(by_file))
 
 
@@ -83,6 +89,18 @@ def wanted_for_test(count: int) -> int:
     return max(3, round(TEST_SHARE * count))
 
 
+def wanted_for_validation(count: int) -> int:
+    """Say how many of a label's files that are not tested on shall be for validation.
+
+    Args:
+        count: files of the label.
+
+    Returns:
+        A twelfth, but none where there are few.
+    """
+    return 0 if count < FEWEST_FOR_VALIDATION else max(1, round(VALIDATION_SHARE * count))
+
+
 def rank(text: str) -> bytes:
     """Give an order that looks random and never changes.
 
@@ -95,41 +113,63 @@ def rank(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def _test_origins(candidates: Sequence[Candidate]) -> set[str]:
+def _separate_torn_origins(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Make every recording an origin of its own where its origin was on two sides before."""
+    sides = defaultdict(set)
+    for one in candidates:
+        if one.side is not None:
+            sides[one.origin].add(one.side)
+    return [
+        replace(one, origin=f"{one.origin}#{one.key}", side=one.side or "train") if len(sides[one.origin]) > 1 else one
+        for one in candidates
+    ]
+
+
+def _grow(
+    candidates: Sequence[Candidate],
+    chosen: Collection[str],
+    *,
+    excluded: Collection[str],
+    wanted: Callable[[int], int],
+    most_share: float,
+) -> set[str]:
+    """Choose origins until every label has what is wanted, without taking far too much of any."""
     by_label = {label: Counter(one.origin for one in members) for label, members in _by_label(candidates).items()}
     labels_of = defaultdict(set)
     for one in candidates:
         labels_of[one.origin].add(one.label)
-    test: set[str] = set()
-    tested = Counter[str]()
+    taken = set(chosen)
+    have = Counter({label: sum(counts[origin] for origin in taken) for label, counts in by_label.items()})
 
     def fits(origin: str) -> bool:
         for label in labels_of[origin]:
             count = by_label[label].total()
-            most = max(wanted_for_test(count), int(MOST_TEST_SHARE * count))
-            if tested[label] + by_label[label][origin] > most:
+            most = max(wanted(count), int(most_share * count))
+            if have[label] + by_label[label][origin] > most:
                 return False
         return True
 
     for label in sorted(by_label, key=lambda name: (len(by_label[name]), name)):
         for origin in sorted(by_label[label], key=rank):
-            if tested[label] >= wanted_for_test(by_label[label].total()):
+            if have[label] >= wanted(by_label[label].total()):
                 break
-            if origin not in test and fits(origin):
-                test.add(origin)
+            if origin not in taken and origin not in excluded and fits(origin):
+                taken.add(origin)
                 for other in labels_of[origin]:
-                    tested[other] += by_label[other][origin]
-    return test
+                    have[other] += by_label[other][origin]
+    return taken
 
 
 def _split_by_file(members: Iterable[Candidate], sides: dict[str, Side]) -> None:
-    """Move single files, so that some of the label are on either side."""
+    """Move single files, so that some of the label are on either side; what lay on a side before stays there."""
     ordered = sorted(members, key=lambda one: rank(one.key))
     tested = [one for one in ordered if sides[one.key].split == "test"]
     trained = [one for one in ordered if sides[one.key].split == "train"]
     missing = wanted_for_test(len(ordered)) - len(tested)
-    moving = trained[:missing] if missing > 0 else []
-    kept = tested if trained else tested[: wanted_for_test(len(ordered))]
+    moving = [one for one in trained if one.side is None][:missing] if missing > 0 else []
+    loose = [one for one in tested if one.side is None]
+    fixed = [one for one in tested if one.side is not None]
+    kept = tested if trained else [*fixed, *loose[: max(0, wanted_for_test(len(ordered)) - len(fixed))]]
     on_test = {one.key for one in (*moving, *kept)}
     for one in ordered:
         split: Split = "test" if one.key in on_test else "train"
@@ -137,6 +177,16 @@ def _split_by_file(members: Iterable[Candidate], sides: dict[str, Side]) -> None
         if split == side.split == "test":
             continue
         sides[one.key] = replace(side, split=split, origin=f"{one.origin}#{one.key}")
+
+
+def _set_validation_apart(candidates: Iterable[Candidate], sides: dict[str, Side]) -> None:
+    """Move whole origins from the training to the validation side."""
+    trained = [replace(one, origin=sides[one.key].origin) for one in candidates if sides[one.key].split == "train"]
+    tested = {side.origin for side in sides.values() if side.split == "test"}
+    apart = _grow(trained, (), excluded=tested, wanted=wanted_for_validation, most_share=MOST_VALIDATION_SHARE)
+    for one in trained:
+        if one.origin in apart:
+            sides[one.key] = replace(sides[one.key], split="validation")
 
 
 def _by_label(candidates: Iterable[Candidate]) -> dict[str, list[Candidate]]:
