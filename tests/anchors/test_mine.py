@@ -46,7 +46,7 @@ def _bank(clips: Sequence[tuple[str, tuple[str, ...], float]], **more: object) -
         swell = np.interp(np.arange(time), [0, time * rng.random(), time], [0.1, 1.0, 0.1])
         sounds.append((rng.standard_normal(time) * 3_000 * swell).astype(np.int16))
         rows.append(_clip(name, labels, time, **more))
-    return ClipBank(tuple(rows), tuple(sounds), LABELS, RATE)
+    return ClipBank(tuple(rows), tuple(sounds), RATE)
 
 
 def _mine(
@@ -144,7 +144,7 @@ def test_held_out_and_test_clips_are_not_mined(network: Htsat, tmp_path: Path) -
         _bank([("test", ("Dog",), 1.0)], split="test"),
         _bank([("held-out", ("Cat",), 1.0)], held_out=True),
     ]
-    bank = ClipBank(sum((b.clips for b in banks), ()), sum((b.samples for b in banks), ()), LABELS, RATE)
+    bank = ClipBank(sum((b.clips for b in banks), ()), sum((b.samples for b in banks), ()), RATE)
     catalog, report = _mine(bank, network, tmp_path)
     assert [(anchor.clip, anchor.split) for anchor in catalog.anchors] == [
         ("train", "train"),

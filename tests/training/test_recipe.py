@@ -12,7 +12,7 @@ from querysep.anchors.choice import MiningSettings
 from querysep.anchors.mine import mine
 from querysep.anchors.miner import Miner
 from querysep.anchors.relations import Relations
-from querysep.data.clips import load_clips
+from querysep.data.opening import open_recordings
 from querysep.detection.config import DetectorConfig
 from querysep.errors import DataError
 from querysep.evaluation.open_mixtures import OpenMixtures
@@ -43,13 +43,13 @@ def detector(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Traine
     run = tmp_path_factory.mktemp("run")
     return load_detector(
         train_detector(
-            load_clips(manifest, None, DETECTOR.sample_rate), DETECTOR, DetectorTraining(steps=6, **FAST), run
+            open_recordings(manifest, DETECTOR.sample_rate), DETECTOR, DetectorTraining(steps=6, **FAST), run
         )
     )
 
 
 def _mine(manifest: Path, detector: TrainedDetector, folder: Path) -> None:
-    bank = load_clips(manifest, "train", DETECTOR.sample_rate)
+    bank = open_recordings(manifest, DETECTOR.sample_rate, split="train")
     relations = Relations(clip.labels for clip in bank.clips)
     mine(bank, Miner(detector.network, detector.labels, relations, MiningSettings()), detector.hash, folder)
 

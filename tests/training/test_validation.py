@@ -6,7 +6,7 @@ import pytest
 import torch
 from synthetic_set import make_set
 
-from querysep.data.clips import load_clips
+from querysep.data.opening import open_recordings
 from querysep.detection.config import DetectorConfig
 from querysep.detection.htsat import Htsat
 from querysep.errors import ConfigError
@@ -34,7 +34,7 @@ def _figures(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> dict[float
 
 
 def _train(folder: Path, run: Path, **settings: object) -> Htsat:
-    bank = load_clips(folder / "manifest.jsonl", None, DETECTOR.sample_rate)
+    bank = open_recordings(folder / "manifest.jsonl", DETECTOR.sample_rate)
     training = DetectorTraining(validation_steps=2, **FAST, **settings)  # type: ignore[arg-type]
     return load_detector(train_detector(bank, DETECTOR, training, run)).network
 
@@ -56,7 +56,7 @@ def test_a_training_that_gets_no_better_stops(tmp_path: Path, monkeypatch: pytes
 
 
 def test_the_precision_is_high_for_a_detector_that_knows(tmp_path: Path) -> None:
-    bank = load_clips(make_set(tmp_path, validation=3), None, DETECTOR.sample_rate)
+    bank = open_recordings(make_set(tmp_path, validation=3), DETECTOR.sample_rate)
     labels = ("Clicks", "High tone", "Low tone", "Sound")
     clips = choose_validation(bank, labels, 2.0)
     assert clips is not None
@@ -78,7 +78,7 @@ def test_the_precision_is_high_for_a_detector_that_knows(tmp_path: Path) -> None
 
 
 def test_a_detector_begins_from_other_weights_by_the_names_of_its_classes(tmp_path: Path) -> None:
-    bank = load_clips(make_set(tmp_path), None, DETECTOR.sample_rate)
+    bank = open_recordings(make_set(tmp_path), DETECTOR.sample_rate)
     theirs = Htsat(DETECTOR.model_copy(update={"classes": 3}))
     start = TrainedDetector(theirs, ("Sound", "Whale", "Clicks"), "")
     still = DetectorTraining(**FAST, steps=1, learning_rate=1e-12, teacher_weight=0)  # type: ignore[arg-type]

@@ -53,7 +53,7 @@ def evaluate(
             table = open_protocol.table(open_protocol.summarise(rows))
             results = open_protocol.results_json(rows, separator, seed, version("querysep"))
         case Protocol.DETECTION:
-            table, results = _detection(manifest, Path(model), teacher, quiet)
+            table, results = _detection(data, Path(model), teacher, quiet)
     output.mkdir(parents=True, exist_ok=True)
     atomic_text(output / "results.json", results, overwrite=True)
     atomic_text(output / "table.md", table, overwrite=True)
@@ -61,8 +61,8 @@ def evaluate(
     show_paths([output / "results.json", output / "table.md"])
 
 
-def _detection(manifest: Path, model: Path, teacher: Path | None, quiet: bool) -> tuple[str, str]:
-    from querysep.data.clips import load_clips
+def _detection(data: Path, model: Path, teacher: Path | None, quiet: bool) -> tuple[str, str]:
+    from querysep.data.opening import open_recordings
     from querysep.detection.yamnet import load_yamnet
     from querysep.evaluation.detection_protocol import detection_json, detection_table, evaluate_detection
     from querysep.model import load_detector
@@ -71,6 +71,6 @@ def _detection(manifest: Path, model: Path, teacher: Path | None, quiet: bool) -
     rate = detector.network.config.sample_rate
     yamnet = load_yamnet(teacher, rate) if teacher else None
     with progress_bar(quiet=quiet) as progress:
-        bank = load_clips(manifest, "test", rate, progress, held_out=True)
-        results = evaluate_detection(detector, bank, yamnet, progress)
+        recordings = open_recordings(data, rate, split="test", progress=progress)
+        results = evaluate_detection(detector, recordings, yamnet, progress)
     return detection_table(results), detection_json(results, detector.hash)

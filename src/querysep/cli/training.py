@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from querysep.cli.options import Quiet
-from querysep.cli.terminal import progress_bar, show_paths
+from querysep.cli.terminal import progress_bar, show_paths, warn
 from querysep.errors import ConfigError
 
 if TYPE_CHECKING:
+    from querysep.data.opening import OpenedRecordings
     from querysep.training.config import TrainingConfig
 
 SettingsT = TypeVar("SettingsT", bound="TrainingConfig")
 
 train = typer.Typer(help="Train a detector on weak labels, then a separator on mined anchors.", no_args_is_help=True)
 
-Data = Annotated[Path, typer.Option(help="Folder with manifest.jsonl, or the manifest itself.", metavar="PATH")]
+Data = Annotated[
+    str, typer.Option(help="A data set of any layout, or a store: folder or s3:// address.", metavar="PATH")
+]
 Output = Annotated[
     Path, typer.Option("-o", "--output", help="Folder of the run; a started run goes on.", metavar="DIR")
 ]
@@ -51,7 +54,8 @@ def train_detector(
 ) -> None:
     """Train the detector on the clips of a data set."""
     _need_lightning()
-    from querysep.data.clips import load_clips
+    from querysep.data.clips import hold
+    from querysep.data.opening import open_recordings
     from querysep.model import load_detector, load_preset
     from querysep.training import detector
     from querysep.training.config import DetectorTraining
@@ -59,16 +63,20 @@ def train_detector(
     training = _settings(DetectorTraining, settings or [])
     with progress_bar(quiet=quiet) as progress:
         shape = load_preset(preset).detector
-        bank = load_clips(_manifest(data), None, shape.sample_rate, progress)
+        opened = open_recordings(data, shape.sample_rate, progress=progress)
+        warn([*opened.warnings, *_left_out(opened)], quiet=quiet)
+        recordings = hold(opened, lambda clip: clip.split != "test" and not clip.held_out, progress=progress)
         weights = detector.train_detector(
-            bank, shape, training, output, load_detector(start) if start else None, progress
+            recordings, shape, training, output, load_detector(start) if start else None, progress
         )
     show_paths([weights])
 
 
 @train.command("separator")
 def train_separator(
-    anchors: Annotated[Path, typer.Option(help="Catalog from `querysep mine`.", metavar="DIR")],
+    data: Annotated[
+        str, typer.Option("--data", "--anchors", help="Store with anchors from `querysep mine`.", metavar="STORE")
+    ],
     detector: DetectorFolder,
     output: Output,
     preset: Preset = "default",
@@ -88,13 +96,14 @@ def train_separator(
     provenance = separator.Provenance(name, licence, trained_on)
     with progress_bar(quiet=quiet) as progress:
         weights = separator.train_separator(
-            anchors, load_detector(detector), load_preset(preset).separator, training, output, provenance, progress
+            data, load_detector(detector), load_preset(preset).separator, training, output, provenance, progress
         )
     show_paths([weights])
 
 
-def _manifest(path: Path) -> Path:
-    return path / "manifest.jsonl" if path.is_dir() else path
+def _left_out(opened: "OpenedRecordings") -> list[str]:
+    count = len(opened.problems)
+    return [f"{count} clips cannot be used; `querysep data check` lists them."] if count else []
 
 
 def _need_lightning() -> None:

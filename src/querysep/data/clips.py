@@ -1,5 +1,6 @@
-"""Clips of a split in memory."""
+"""Recordings in memory, and the clips that our own data sets are made of."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,25 +8,26 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from querysep.data.manifest import Clip, Split, read_manifest
+from querysep.data.manifest import Clip
+from querysep.data.recordings import Recordings
 from querysep.errors import DataError
 from querysep.progress import Progress, silent
+
+MOST_BYTES = 6 * 2**30
 
 
 @dataclass(frozen=True)
 class ClipBank:
-    """Clips of one split, 16 bits, with their samples.
+    """Clips with their sound in memory, 16 bits; see ``Recordings``.
 
     Attributes:
         clips: the manifest's rows.
         samples: of each clip, shape (time,), int16.
-        labels: all labels that occur, sorted: the detector's classes.
         sample_rate: in Hz.
     """
 
     clips: tuple[Clip, ...]
     samples: tuple[NDArray[np.int16], ...]
-    labels: tuple[str, ...]
     sample_rate: int
 
     def read(self, index: int, start: int = 0, count: int | None = None) -> NDArray[np.int16]:
@@ -33,25 +35,33 @@ class ClipBank:
         return self.samples[index][start : None if count is None else start + count]
 
 
-def load_clips(
-    manifest: Path, split: Split | None, sample_rate: int, progress: Progress = silent, *, held_out: bool = False
-) -> ClipBank:
-    """Read all clips of a split, or of a whole data set, into memory, without the held-out classes unless asked.
+def hold(
+    recordings: Recordings, keep: Callable[[Clip], bool], most_bytes: int = MOST_BYTES, progress: Progress = silent
+) -> Recordings:
+    """Read the clips that will be needed into memory, if they fit.
+
+    Args:
+        recordings: of any layout.
+        keep: says which clips will be needed.
+        most_bytes: more are left where they are, and are read at each use.
+        progress: told after each clip.
+
+    Returns:
+        The chosen clips in memory; or ``recordings`` as it is.
 
     Raises:
-        DataError: no clips, a file that cannot be read, or one of another rate or with several channels.
+        DataError: a clip cannot be read, or none is needed.
     """
-    clips = tuple(
-        clip for clip in read_manifest(manifest) if split in (None, clip.split) and (held_out or not clip.held_out)
-    )
-    if not clips:
-        raise DataError(f"'{manifest}' has no clips in the split '{split}'.")
+    chosen = [(index, clip) for index, clip in enumerate(recordings.clips) if keep(clip)]
+    if not chosen:
+        raise DataError("The data set has no clips to train on: none in the split 'train' that is not held out.")
+    if sum(2 * clip.duration_s * recordings.sample_rate for _, clip in chosen) > most_bytes:
+        return recordings
     samples = []
-    for index, clip in enumerate(clips):
-        progress(index, len(clips), "reading clips")
-        samples.append(read_clip(manifest.parent / clip.path, sample_rate))
-    labels = tuple(sorted({label for clip in clips for label in clip.labels}))
-    return ClipBank(clips, tuple(samples), labels, sample_rate)
+    for done, (index, _) in enumerate(chosen):
+        progress(done, len(chosen), "reading clips")
+        samples.append(recordings.read(index))
+    return ClipBank(tuple(clip for _, clip in chosen), tuple(samples), recordings.sample_rate)
 
 
 def read_clip(path: Path, sample_rate: int) -> NDArray[np.int16]:

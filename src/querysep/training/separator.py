@@ -33,13 +33,19 @@ class SeparatorModule(QueryModule[SeparatorNetwork]):
     training_config: SeparatorTraining
 
     def batch_loss(self, batch: Any) -> Tensor:
-        """Return the loss of (segments (batch, 2, time), conditions (batch, 2, condition_dim), wanted (batch, 2))."""
+        """Return the loss of a batch of ``Mix``: segments (batch, source, time), conditions (batch, 2, condition_dim).
+
+        And which of the two queries are in the mixture: wanted (batch, 2).
+        """
         segments, conditions, wanted = batch
         config = self.network.config
         with torch.no_grad(), torch.autocast(segments.device.type, enabled=False):
+            if segments.shape[1] > 2:
+                # The rest is never asked for, so it needs one transform only.
+                segments = torch.cat((segments[:, :2], segments[:, 2:].sum(dim=1, keepdim=True)), dim=1)
             sources = stft(segments, config.n_fft, config.hop)
             mixture = sources.sum(dim=1)
-            targets = (sources * wanted[:, :, None, None]).flatten(0, 1)
+            targets = (sources[:, :2] * wanted[:, :, None, None]).flatten(0, 1)
         mask = mask_for_pairs(self.network, mixture.abs(), conditions)
         mixtures = mixture.repeat_interleave(2, dim=0)
         error = (targets - mask * mixtures).abs().square().sum(dim=(1, 2))
@@ -77,7 +83,7 @@ class Provenance:
 
 
 def train_separator(
-    catalog_folder: Path,
+    location: Path | str,
     detector: TrainedDetector,
     shape: SeparatorConfig,
     training: SeparatorTraining,
@@ -88,7 +94,7 @@ def train_separator(
     """Train a separator on an anchor catalog; resumes in the same folder.
 
     Args:
-        catalog_folder: from ``querysep mine``.
+        location: of the store with the anchors, from ``querysep mine``.
         detector: the one that mined the catalog; it goes into the model.
         shape: of the network.
         training: how long and how fast.
@@ -103,7 +109,7 @@ def train_separator(
         DataError: the catalog is missing, too small or does not fit, or the loss became NaN.
         OutputError: the weights cannot be written.
     """
-    catalog = read_catalog(catalog_folder)
+    catalog = read_catalog(location)
     if catalog.latents.shape[1] != shape.condition_dim or catalog.sample_rate != shape.sample_rate:
         raise DataError(
             f"The catalog has latent embeddings of {catalog.latents.shape[1]} values at {catalog.sample_rate} Hz; the "
@@ -112,7 +118,7 @@ def train_separator(
         )
     if catalog.detector != detector.hash:
         raise DataError(
-            f"The catalog '{catalog_folder}' was mined by another detector (hash {catalog.detector}, this one "
+            f"The catalog at '{location}' was mined by another detector (hash {catalog.detector}, this one "
             f"{detector.hash}). Mine again with this detector."
         )
     torch.manual_seed(training.seed)
