@@ -68,7 +68,13 @@ def test_different_recordings_of_a_kind_are_kept_apart() -> None:
     shared = sound(0, 1.0)
     halves = [fingerprint(as_int16(np.concatenate((shared, sound(seed, 2.0)))), RATE) for seed in (1, 2)]
     assert find_matches(noises) == []
+    joined = [np.concatenate((shared, sound(3, 2.0))), np.concatenate((sound(4, 2.0), shared))]
     assert find_matches(halves) == []
+    assert find_matches([fingerprint(as_int16(wave), RATE) for wave in joined]) == []
+
+
+def test_a_clip_that_repeats_itself_is_no_copy_of_itself() -> None:
+    assert find_matches([fingerprint(as_int16(np.tile(sound(0, 0.512), 8)), RATE)]) == []
 
 
 def test_short_clips_and_nothing_at_all() -> None:

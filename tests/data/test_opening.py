@@ -126,10 +126,10 @@ def test_a_list_that_cannot_be_used(tmp_path: Path, content: str, told: str) -> 
 
 def test_commas_part_labels_only_where_nothing_else_does(tmp_path: Path, write_tone: WriteTone) -> None:
     write_tone("a.wav", seconds=0.1)
-    (tmp_path / "many.csv").write_text("path\tlabels\na.wav\tDog,Animal\n")
+    (tmp_path / "many.csv").write_text("path\tlabels\na.wav\tDog,Animal\na.wav\tChirp, tweet\n")
     (tmp_path / "one.csv").write_text('path,label\na.wav,"Male speech, man speaking"\n')
     many, one = open_recordings(tmp_path / "many.csv", RATE), open_recordings(tmp_path / "one.csv", RATE)
-    assert many.clips[0].labels == ("Dog", "Animal")
+    assert [clip.labels for clip in many.clips] == [("Dog", "Animal"), ("Chirp, tweet",)]
     assert any("split at ','" in warning for warning in many.warnings)
     assert one.clips[0].labels == ("Male speech, man speaking",)
 

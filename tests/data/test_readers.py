@@ -12,7 +12,10 @@ import soundfile
 from recordings import WriteTone
 
 from querysep.data.layouts import Layout
+from querysep.data.ontology import audioset as carried
 from querysep.data.opening import open_recordings
+from querysep.data.readers.esc50 import DISPLAY_NAMES
+from querysep.data.readers.fsd50k import display_name
 from querysep.errors import DataError
 
 RATE = 32_000
@@ -102,12 +105,11 @@ def test_audioset_parts_and_audio_elsewhere(tmp_path: Path, write_tone: WriteTon
     (lists / "unbalanced_train_segments_part00.csv").write_text("empty\nempty\nempty\n" + row)
     (lists / "unbalanced_train_segments.csv").write_text(HEAD + row)
     write_tone(f"sound/Y{'d' * 11}.wav", seconds=1.0)
-    with pytest.raises(DataError, match=r"class_labels_indices\.csv"):
-        open_recordings(lists, RATE, audio=tmp_path / "sound")
+    assert open_recordings(lists, RATE, audio=tmp_path / "sound").clips[0].labels == ("Dog",)
     classes = tmp_path / "names.csv"
-    classes.write_text(CLASSES)
+    classes.write_text(CLASSES.replace("Dog", "Hound"))
     opened = open_recordings(lists, RATE, audio=tmp_path / "sound", classes=classes)
-    assert [clip.labels for clip in opened.clips] == [("Dog",)]
+    assert [clip.labels for clip in opened.clips] == [("Hound",)]
     assert [one.kind for one in opened.problems] == ["repeated"]
     classes.write_text("number,name\n1,Dog\n")
     with pytest.raises(DataError, match="index, mid and display_name"):
@@ -126,7 +128,7 @@ def fsd50k(tmp_path: Path, write_tone: WriteTone) -> Path:
         '16399,"Walk_and_footsteps,Dishes_and_pots_and_pans","/m/07pbtc8,/m/04brg2",val\n'
         '404,"Rain","/m/06mb1",train\n'
     )
-    (root / "FSD50K.ground_truth/eval.csv").write_text('fname,labels,mids\n99,"Fill_(with_liquid)","/m/07q8k13"\n')
+    (root / "FSD50K.ground_truth/eval.csv").write_text('fname,labels,mids\n99,"Fill_(with_liquid)","/x/unknown"\n')
     by = "http://creativecommons.org/licenses/by/3.0/"
     zero = "http://creativecommons.org/publicdomain/zero/1.0/"
     info: dict[str, Any] = {
@@ -158,6 +160,18 @@ def test_fsd50k_with_a_broken_list(fsd50k: Path) -> None:
     (fsd50k / "FSD50K.ground_truth/dev.csv").write_text("fname,labels\n1,Rain\n")
     with pytest.raises(DataError, match="lacks the columns mids"):
         open_recordings(fsd50k, RATE)
+
+
+def test_display_names_of_esc50_and_fsd50k_are_audiosets() -> None:
+    assert {name for names in DISPLAY_NAMES.values() for name in names} <= set(carried().names)
+    for ours, theirs in {
+        "Bird_vocalization_and_bird_call_and_bird_song": "Bird vocalization, bird call, bird song",
+        "Motor_vehicle_(road)": "Motor vehicle (road)",
+        "Dishes_and_pots_and_pans": "Dishes, pots, and pans",
+        "Tick-tock": "Tick-tock",
+    }.items():
+        assert display_name(ours) == theirs
+        assert theirs in carried()
 
 
 def test_esc50(tmp_path: Path, write_tone: WriteTone) -> None:
@@ -203,7 +217,7 @@ def test_hdf5_packs(tmp_path: Path) -> None:
     opened = open_recordings(root, RATE)
     assert opened.layout is Layout.HDF5
     assert [(clip.path, clip.row, clip.labels, clip.split, clip.origin, clip.duration_s) for clip in opened.clips] == [
-        ("waveforms/balanced_train.h5", 0, ("Speech", "Bark"), "train", "--PJHxphWEs", 1.0),
+        ("waveforms/balanced_train.h5", 0, ("Bark", "Speech"), "train", "--PJHxphWEs", 1.0),
         ("waveforms/balanced_train.h5", 1, ("Dog",), "train", "abcdefghijk", 1.0),
         ("waveforms/eval.h5", 0, ("Rain",), "test", "evalevaleva", 1.0),
     ]
@@ -227,6 +241,15 @@ def test_hdf5_packs_without_class_names_are_numbered(tmp_path: Path) -> None:
     names.write_text(CLASSES)
     with pytest.raises(DataError, match="names 4 classes"):
         open_recordings(tmp_path / "waveforms", RATE, classes=names)
+
+
+def test_hdf5_packs_of_527_classes_have_audiosets_names(tmp_path: Path) -> None:
+    target = np.zeros((1, 527), dtype=int)
+    target[0, [0, 75]] = 1
+    write_pack(tmp_path / "a.h5", ["a.wav"], target.tolist())
+    opened = open_recordings(tmp_path / "a.h5", RATE)
+    assert opened.clips[0].labels == ("Bark", "Speech")
+    assert any("AudioSet's order" in warning for warning in opened.warnings)
 
 
 def test_an_hdf5_index_after_its_folder_was_moved(tmp_path: Path) -> None:
@@ -259,11 +282,15 @@ def test_an_hdf5_file_of_something_else(tmp_path: Path) -> None:
         open_recordings(tmp_path / "b.h5", RATE)
 
 
-def test_packs_are_opened_anew_in_a_forked_process(tmp_path: Path) -> None:
+def test_packs_are_opened_anew_in_a_forked_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_pack(tmp_path / "a.h5", ["a.wav"], [[0, 1]])
     opened = open_recordings(tmp_path / "a.h5", RATE)
     expected = opened.read(0)
+    opens = []
+    monkeypatch.setattr(h5py, "File", lambda *given, real=h5py.File: opens.append(given) or real(*given))
+    opened.read(0)
+    assert opens == []
     child = os.fork()
     if child == 0:
-        os._exit(0 if np.array_equal(opened.read(0), expected) else 1)
+        os._exit(0 if np.array_equal(opened.read(0), expected) and len(opens) == 1 else 1)
     assert os.waitpid(child, 0)[1] == 0

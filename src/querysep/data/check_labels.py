@@ -6,7 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-MARGIN = 0.1
+from querysep.data.ontology import audioset
+
+MARGIN = 0.3
+"""Of 5 % labels swapped in the open set's test side, 82 to 87 % are nearer to another class by so much."""
 _NEIGHBOURS = 3
 _MOST_REFERENCES = 20_000
 _BLOCK = 512
@@ -35,8 +38,8 @@ def doubtful_labels(
 ) -> list[Doubt]:
     """Compare every clip with its three nearest clips of its own first label and of every other class.
 
-    A class is own where either clip's labels hold the other's first label, so a parent is no rival. Copies of a clip
-    and the clip itself do not count. A class needs three other clips to be compared with.
+    Ancestors and descendants, by the labels or by the ontology, are no rivals. Copies of a clip and the clip itself
+    do not count. A class needs three other clips to be compared with.
 
     Args:
         vectors: one for each clip, shape (clip, dim): latent embeddings, or spectra.
@@ -72,7 +75,7 @@ def doubtful_labels(
             ],
             axis=1,
         )
-        doubts += _doubts(block, nearness, classes, [related[index] | {first[index]} for index in block], names)
+        doubts += _doubts(block, nearness, classes, [related[index] for index in block], names)
     return sorted((doubt for doubt in doubts if doubt.margin >= least), key=lambda doubt: -doubt.margin)
 
 
@@ -95,12 +98,19 @@ def _references(first: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _related(labels: Sequence[tuple[str, ...]], number: dict[str, int]) -> list[set[int]]:
-    """Return for each clip the classes that are no rivals: its labels, and those whose clips carry its first label."""
-    beneath: dict[str, set[int]] = {}
+    """Return for each clip the classes that are no rivals of its own.
+
+    They are its labels, those whose clips carry its first label too, and kin of that in the ontology.
+    """
+    kin: dict[str, set[str]] = {name: {name} for name in number}
     for label in labels:
         for parent in label[1:]:
-            beneath.setdefault(parent, set()).add(number[label[0]])
-    return [{number[one] for one in label if one in number} | beneath.get(label[0], set()) for label in labels]
+            kin.setdefault(parent, {parent}).add(label[0])
+    ontology = audioset()
+    for name in number:
+        if name in ontology:
+            kin[name] |= ontology.ancestors(name) | ontology.descendants(name)
+    return [{number[one] for one in (*label, *kin[label[0]]) if one in number} for label in labels]
 
 
 def _doubts(

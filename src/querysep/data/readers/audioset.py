@@ -49,7 +49,7 @@ def find_audioset(
         A clip for each segment whose audio is there. Missing files are problems.
 
     Raises:
-        DataError: no segment list, no class names, or a list that cannot be read.
+        DataError: no segment list, or a list that cannot be read.
     """
     lists = [path] if path.is_file() else segment_lists(path)
     if not lists:
@@ -62,11 +62,6 @@ def find_audioset(
     for number, one in enumerate(lists):
         progress(number, len(lists), f"reading {one.name}")
         _join(one, files, labels_of, found)
-    if not names.names:
-        raise DataError(
-            f"No class names were found for '{lists[0]}'. Put AudioSet's class_labels_indices.csv beside it, "
-            "or name it with --classes."
-        )
     labels_of.warn()
     _decide_start(found)
     return found

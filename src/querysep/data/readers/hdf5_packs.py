@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from querysep.data.manifest import Split
-from querysep.data.readers.class_names import CLASSES_FILE, find_class_names
+from querysep.data.readers.class_names import CLASSES_FILE, ClassNames, find_class_names
 from querysep.data.readers.clip_table import ClipTable
 from querysep.data.readers.folders import name_parts
 from querysep.data.readers.found import Found
@@ -53,9 +53,10 @@ def find_packs(path: Path, classes: Path | None = None, progress: Progress = sil
     width = {one.classes for one in contents}
     if len(width) > 1:
         raise DataError(f"The packs in '{path}' have different numbers of classes: {sorted(width)}.")
-    labels = _class_labels(path, width.pop(), classes, found)
+    names = find_class_names(path.parent if path.is_file() else path, classes)
+    labels = _class_labels(path, width.pop(), classes, names, found)
     for one in contents:
-        _take(one, root, labels, found, progress)
+        _take(one, root, _Labels(labels, names), found, progress)
     return found
 
 
@@ -121,12 +122,13 @@ def _texts(values: Iterable[Any]) -> list[str]:
     ]
 
 
-def _class_labels(path: Path, width: int, classes: Path | None, found: Found) -> tuple[str, ...]:
-    ordered = find_class_names(path.parent if path.is_file() else path, classes).ordered
-    if len(ordered) == width:
-        return ordered
-    if ordered and classes is not None:
-        raise DataError(f"'{classes}' names {len(ordered)} classes, the packs in '{path}' have {width}.")
+def _class_labels(path: Path, width: int, classes: Path | None, names: ClassNames, found: Found) -> tuple[str, ...]:
+    if len(names.ordered) == width:
+        if not names.from_list:
+            found.warnings.append(f"There is no {CLASSES_FILE}; the {width} classes are taken in AudioSet's order.")
+        return names.ordered
+    if classes is not None:
+        raise DataError(f"'{classes}' names {len(names.ordered)} classes, the packs in '{path}' have {width}.")
     found.warnings.append(
         f"The names of the {width} classes are not known, so they are called 'class 0', 'class 1' ... "
         f"Put AudioSet's {CLASSES_FILE} beside the packs, or name it with --classes."
@@ -141,9 +143,24 @@ def _split_of(path: Path) -> Split:
     return "validation" if {"valid", "validation", "val"} & set(words) else "train"
 
 
-def _take(content: _Content, root: Path, labels: tuple[str, ...], found: Found, progress: Progress) -> None:
+class _Labels:
+    """Targets -> labels, the most specific first; every combination is worked out once."""
+
+    def __init__(self, ordered: tuple[str, ...], names: ClassNames) -> None:
+        self._ordered, self._names = ordered, names
+        self._known: dict[bytes, tuple[str, ...]] = {}
+
+    def __call__(self, target: NDArray[np.bool_]) -> tuple[str, ...]:
+        key = np.packbits(target).tobytes()
+        labels = self._known.get(key)
+        if labels is None:
+            labels = self._names.most_specific_first([self._ordered[number] for number in np.flatnonzero(target)])
+            self._known[key] = labels
+        return labels
+
+
+def _take(content: _Content, root: Path, labels_of: _Labels, found: Found, progress: Progress) -> None:
     packs = _Packs(content, root)
-    combinations: dict[bytes, tuple[str, ...]] = {}
     split = _split_of(content.path)
     with import_h5py().File(content.path, "r") as file:
         for first in range(0, content.rows, _BLOCK):
@@ -152,18 +169,14 @@ def _take(content: _Content, root: Path, labels: tuple[str, ...], found: Found, 
             targets = file["target"][first : first + _BLOCK] != 0
             for offset, (name, target) in enumerate(zip(names, targets, strict=True)):
                 where = f"{content.path.name}[{first + offset}]"
-                key = np.packbits(target).tobytes()
-                if key not in combinations:
-                    combinations[key] = tuple(labels[number] for number in np.flatnonzero(target))
+                labels = labels_of(target)
                 if not name:
                     found.leave_out(where, "missing", "The row is empty: its file was missing when the pack was made.")
-                elif not combinations[key]:
+                elif not labels:
                     found.leave_out(where, "unlabelled", f"'{name}' has no class in its target.")
                 else:
                     pack, row, duration_s = packs.of(first + offset)
-                    found.clips.add(
-                        pack, combinations[key], duration_s, row=row, source=SOURCE, origin=_origin(name), split=split
-                    )
+                    found.clips.add(pack, labels, duration_s, row=row, source=SOURCE, origin=_origin(name), split=split)
 
 
 def _origin(name: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from querysep.data.ontology import audioset
 from querysep.data.readers.folders import add_file
 from querysep.data.readers.found import SPLIT_NAMES, Found, in_words
 from querysep.errors import DataError
@@ -206,7 +207,11 @@ def _fields(cells: Mapping[str, Any], columns: Mapping[str, str], separator: str
 
 
 def _labels(cell: Any, separator: str | None) -> tuple[str, ...]:
-    parts = cell if isinstance(cell, list) else str(cell or "").split(separator) if separator else [str(cell or "")]
+    if isinstance(cell, list):
+        parts = cell
+    else:
+        text = str(cell or "").strip()
+        parts = [text] if separator is None or text in audioset() else text.split(separator)  # "Chirp, tweet" is one
     return tuple(dict.fromkeys(str(part).strip() for part in parts if str(part).strip()))
 
 
