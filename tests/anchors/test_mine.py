@@ -166,7 +166,7 @@ class _Unreadable(ClipBank):
 
 def test_an_unreadable_clip_is_told_and_tried_again(network: Htsat, tmp_path: Path) -> None:
     bank = _bank(BANK)
-    broken = _Unreadable(bank.clips, bank.samples, LABELS, RATE)
+    broken = _Unreadable(bank.clips, bank.samples, RATE)
     catalog, report = _mine(broken, network, tmp_path)
     assert report.unreadable == {"b": "The clip 'b' cannot be read."}
     assert "b" not in {anchor.clip for anchor in catalog.anchors}

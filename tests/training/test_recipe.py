@@ -83,7 +83,7 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(
 
 
 def test_pairs_have_equal_energy_and_come_again_with_the_same_number(catalog: Path) -> None:
-    items = SeparatorItems(read_catalog(catalog), SeparatorTraining(gain_db=0.0, absent_share=0.0))
+    items = SeparatorItems(read_catalog(catalog), SeparatorTraining(mixing="paper", absent_share=0.0))
     for index in range(20):
         segments, conditions, wanted = items[index]
         assert segments.shape == (2, 64_000)

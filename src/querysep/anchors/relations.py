@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import Protocol
 
+from querysep.data.ontology import audioset
+
 _FEWEST_CLIPS = 3  # of a class before its labels say anything about it
 
 
@@ -65,5 +67,5 @@ class Relations:
 
 
 def relations_of(label_sets: Iterable[tuple[str, ...]]) -> Relations:
-    """Return the relations of the classes of a data set."""
-    return Relations(label_sets)
+    """Return the relations of the classes of a data set, by AudioSet's ontology where it knows them."""
+    return Relations(label_sets, audioset())

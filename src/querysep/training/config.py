@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class TrainingConfig(BaseModel):
@@ -46,8 +46,32 @@ class SeparatorTraining(TrainingConfig):
 
     batch_size: int = Field(12, gt=0, description="mixtures per step; each is asked for two targets")
     ema_decay: float = Field(0.999, ge=0, lt=1, description="of the averaged weights that are kept at the end")
-    gain_db: float = Field(3.0, ge=0, description="standard deviation of the level between the two segments; 0: equal")
+    mixing: Literal["random", "paper"] = Field(
+        "random", description="paper: always two segments of equal energy, whatever sources and gain_db say"
+    )
+    sources: tuple[float, float, float] = Field(
+        (0.7, 0.2, 0.1),
+        description="shares of mixtures of 2, 3 and 4 segments, where so many unrelated classes are found",
+    )
+    gain_db: float = Field(3.0, ge=0, description="standard deviation of the level between segments; 0: equal")
+    class_balance: float = Field(1.0, ge=0, le=1, description="1: every class is drawn alike; 0: every anchor")
+    min_score: float = Field(0.0, ge=0, le=1, description="anchors below it are not trained on")
+    min_purity: float = Field(0.0, ge=0, le=1, description="anchors below it are not trained on")
+    hard_share: float = Field(0.0, ge=0, le=1, description="mixtures whose second segment is of a class that is alike")
     own_query_share: float = Field(0.25, ge=0, le=1, description="queries taken from the target itself")
     absent_share: float = Field(0.1, ge=0, le=1, description="queries of a class that is not in the mixture")
     snr_floor_db: float = Field(25.0, gt=0, description="errors this far below the mixture count no more")
     queries: int = Field(3, gt=0, description="examples averaged into a condition, at most")
+
+    @model_validator(mode="after")
+    def _shares(self) -> "SeparatorTraining":
+        if min(self.sources) < 0 or sum(self.sources) <= 0:
+            raise ValueError(f"sources must be three shares of at least 0, not all 0; got {list(self.sources)}")
+        return self
+
+    @property
+    def source_shares(self) -> tuple[float, ...]:
+        """Shares of mixtures of 2, 3 ... segments, which add up to 1; as many as there are mixtures of."""
+        shares = (1.0,) if self.mixing == "paper" else self.sources
+        most = max(place for place, share in enumerate(shares) if share > 0)
+        return tuple(share / sum(shares) for share in shares[: most + 1])

@@ -1,5 +1,6 @@
-"""Pairs of anchor segments of unrelated classes, as items for the separator."""
+"""Mixtures of anchor segments of unrelated classes, as items for the separator."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from querysep.anchors.catalog import Anchor, Catalog
+from querysep.anchors.relations import Relations, relations_of
+from querysep.data.manifest import Split
 from querysep.dsp.mixing import equal_energy_gain
 from querysep.dsp.placing import place
 from querysep.errors import DataError
@@ -17,76 +20,152 @@ from querysep.training.balance import class_weights
 from querysep.training.config import SeparatorTraining
 
 _REPEAT_SHARE = 0.35
-_PAIR_TRIES = 50
+_TRIES = 50
+_NEAR = 5  # classes that count as alike
+
+Item = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Pair:
+class Mix:
     """One item: what was mixed and what is asked.
 
     Attributes:
-        segments: shape (2, time), float32; their sum is the mixture.
-        conditions: shape (2, condition_dim), one query for each segment.
+        segments: shape (source, time), float32; their sum is the mixture. The first two are asked for; what is not used
+            is zero.
+        conditions: shape (2, condition_dim), a query for each of the first two.
         wanted: shape (2,), 1 where the query's class is in the mixture, 0 where silence is the answer.
+        chosen: which anchors were mixed.
     """
 
     segments: Tensor
     conditions: Tensor
     wanted: Tensor
+    chosen: tuple[int, ...]
 
 
-def unrelated(first: Anchor, second: Anchor) -> bool:
-    """Tell whether neither class is an ancestor of the other, so that a query can mean only one of them."""
-    return first.label not in second.labels and second.label not in first.labels
+class Rivals:
+    """Which anchors may be heard in one mixture: a query can mean only one of them.
+
+    That is so where no class that is heard in one of the clips is heard in the other, nor is a kind of one that is.
+    """
+
+    def __init__(self, anchors: Sequence[Anchor], relations: Relations) -> None:
+        known: dict[tuple[tuple[str, ...], ...], tuple[frozenset[str], frozenset[str]]] = {}
+        self._of = []
+        for anchor in anchors:
+            heard = anchor.heard or (anchor.label,)
+            key = (heard, anchor.labels)
+            if key not in known:
+                above = frozenset().union(*(relations.ancestors(label) for label in heard))
+                known[key] = frozenset(heard), above | frozenset(heard) | frozenset(anchor.labels)
+            self._of.append(known[key])
+
+    def unrelated(self, first: int, second: int) -> bool:
+        """Tell whether two anchors may be mixed."""
+        heard, meant = self._of[first]
+        other_heard, other_meant = self._of[second]
+        return heard.isdisjoint(other_meant) and other_heard.isdisjoint(meant)
 
 
-class SeparatorItems(Dataset[tuple[Tensor, Tensor, Tensor]]):
-    """Items for the separator; item i is the same in every run with one seed."""
+class SeparatorItems(Dataset[Item]):
+    """Items for the separator; item i is the same in every run with one seed.
 
-    def __init__(self, catalog: Catalog, training: SeparatorTraining) -> None:
+    Args:
+        catalog: anchors.
+        training: settings.
+        split: whose anchors are mixed.
+
+    Raises:
+        DataError: too few classes are left to mix.
+    """
+
+    def __init__(self, catalog: Catalog, training: SeparatorTraining, split: Split = "train") -> None:
         self._catalog = catalog
         self._training = training
+        self._rivals = Rivals(catalog.anchors, relations_of(anchor.labels for anchor in catalog.anchors))
         by_class: dict[str, list[int]] = {}
         for index, anchor in enumerate(catalog.anchors):
-            by_class.setdefault(anchor.label, []).append(index)
+            good = anchor.score >= training.min_score and anchor.purity >= training.min_purity
+            if anchor.split == split and good:
+                by_class.setdefault(anchor.label, []).append(index)
         if len(by_class) < 2:
-            raise DataError(f"The anchor catalog holds {len(by_class)} class; pairs need at least 2.")
-        self._members = [np.array(members) for _, members in sorted(by_class.items())]
-        self._member_of = {label: index for index, label in enumerate(sorted(by_class))}
-        self._weights = class_weights(np.array([len(members) for members in self._members]))
+            raise DataError(
+                f"The anchor catalog has {len(by_class)} class for '{split}' with a score of at least "
+                f"{training.min_score} and a purity of at least {training.min_purity}; mixtures need at least 2."
+            )
+        self._labels = sorted(by_class)
+        self._members = [np.array(by_class[label]) for label in self._labels]
+        self._member_of = {label: index for index, label in enumerate(self._labels)}
+        counts = np.array([len(members) for members in self._members])
+        self._weights = class_weights(counts, balance=training.class_balance)
+        self._near = self._nearest() if training.hard_share else []
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return (segments, conditions, wanted) of pair ``index``, see ``Pair``; there is no end of them."""
-        pair = self.pair(np.random.default_rng([self._training.seed, 2, index]))
-        return pair.segments, pair.conditions, pair.wanted
+    def __getitem__(self, index: int) -> Item:
+        """Return (segments, conditions, wanted) of mixture ``index``, see ``Mix``; there is no end of them."""
+        mix = self.mix(np.random.default_rng([self._training.seed, 2, index]))
+        return mix.segments, mix.conditions, mix.wanted
 
-    def pair(self, rng: np.random.Generator) -> Pair:
-        """Draw two unrelated anchors, mix them, and choose a query for each."""
-        first = self._draw(rng)
-        second = self._draw_unrelated([first], rng)
-        waves = [torch.from_numpy(self._wave(index, rng)) for index in (first, second)]
-        gain = equal_energy_gain(waves[0][None], waves[1][None])[0] * 10.0 ** (
-            rng.normal(0.0, self._training.gain_db) / 20.0
-        )
-        segments = torch.stack((waves[0], waves[1] * gain))
-        conditions = np.stack([self._condition(index, rng) for index in (first, second)])
+    def mix(self, rng: np.random.Generator) -> Mix:
+        """Draw unrelated anchors, as many as are wanted and can be found, mix them, and choose queries for two."""
+        training = self._training
+        count = 2 + int(rng.choice(len(training.source_shares), p=training.source_shares))
+        chosen = self._choose(count, rng)
+        gain_db = 0.0 if training.mixing == "paper" else training.gain_db
+        segments = torch.zeros(1 + len(training.source_shares), self._catalog.segment_time)
+        for place_in_mix, index in enumerate(chosen):
+            wave = torch.from_numpy(self._wave(index, rng))[None]
+            if place_in_mix:
+                wave = wave * equal_energy_gain(segments[:1], wave) * 10.0 ** (rng.normal(0.0, gain_db) / 20.0)
+            segments[place_in_mix] = wave[0]
+        conditions = np.stack([self._condition(index, rng) for index in chosen[:2]])
         wanted = np.ones(2, dtype=np.float32)
-        if rng.random() < 2.0 * self._training.absent_share:
-            asked = int(rng.integers(2))
-            conditions[asked] = self._condition(self._draw_unrelated([first, second], rng), rng)
-            wanted[asked] = 0.0
-        return Pair(segments, torch.from_numpy(conditions), torch.from_numpy(wanted))
+        if rng.random() < 2.0 * training.absent_share:
+            asked, absent = int(rng.integers(2)), self._draw_unrelated(chosen, rng)
+            if absent is not None:
+                conditions[asked] = self._condition(absent, rng)
+                wanted[asked] = 0.0
+        return Mix(segments, torch.from_numpy(conditions), torch.from_numpy(wanted), tuple(chosen))
+
+    def _choose(self, count: int, rng: np.random.Generator) -> list[int]:
+        first = self._draw(rng)
+        chosen = [first]
+        if rng.random() < self._training.hard_share:
+            near = self._near[self._member_of[self._catalog.anchors[first].label]]
+            alike = int(rng.choice(self._members[rng.choice(near)])) if near else first
+            if self._rivals.unrelated(first, alike):
+                chosen.append(alike)
+        while len(chosen) < count:
+            further = self._draw_unrelated(chosen, rng)
+            if further is None:
+                break
+            chosen.append(further)
+        if len(chosen) < 2:
+            raise DataError("Nearly all classes of the anchor catalog are related; there are no pairs to train on.")
+        return chosen
 
     def _draw(self, rng: np.random.Generator) -> int:
         return int(rng.choice(self._members[rng.choice(len(self._members), p=self._weights)]))
 
-    def _draw_unrelated(self, others: list[int], rng: np.random.Generator) -> int:
-        anchors = self._catalog.anchors
-        for _ in range(_PAIR_TRIES):
+    def _draw_unrelated(self, others: list[int], rng: np.random.Generator) -> int | None:
+        """Return an anchor that may be mixed with all the others; None where there hardly is one."""
+        for _ in range(_TRIES):
             index = self._draw(rng)
-            if all(unrelated(anchors[index], anchors[other]) for other in others):
+            if all(self._rivals.unrelated(index, other) for other in others):
                 return index
-        raise DataError("Nearly all classes of the anchor catalog are related; there are no pairs to train on.")
+        return None
+
+    def _nearest(self) -> list[list[int]]:
+        """Return for each class the unrelated ones whose mean latent embeddings lie nearest, by cosine."""
+        means = np.stack([self._catalog.latents[members].mean(axis=0) for members in self._members]).astype(np.float64)
+        means -= means.mean(axis=0)
+        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
+        first_of = [int(members[0]) for members in self._members]
+        nearest = []
+        for index, alike in enumerate(means @ means.T):
+            order = [other for other in np.argsort(-alike) if self._rivals.unrelated(first_of[index], first_of[other])]
+            nearest.append([int(other) for other in order[:_NEAR]])
+        return nearest
 
     def _wave(self, index: int, rng: np.random.Generator) -> NDArray[np.float32]:
         segment = self._catalog.audio([index])[0]
@@ -103,3 +182,21 @@ class SeparatorItems(Dataset[tuple[Tensor, Tensor, Tensor]]):
             others = [index]
         mean: NDArray[np.float32] = self._catalog.latents[others].mean(axis=0)
         return mean
+
+
+def validation_items(catalog: Catalog, count: int, seed: int, training: SeparatorTraining | None = None) -> list[Item]:
+    """Return fixed items of the anchors on the validation side.
+
+    Args:
+        catalog: anchors, some of them of the split ``validation``.
+        count: of mixtures.
+        seed: draws them.
+        training: how to mix; by default two segments of equal energy, asked for by other recordings of their class.
+
+    Raises:
+        DataError: too few classes on the validation side.
+    """
+    default = {"mixing": "paper", "own_query_share": 0.0, "absent_share": 0.0, "queries": 1}
+    settings = (training or SeparatorTraining.model_validate(default)).model_copy(update={"seed": seed})
+    items = SeparatorItems(catalog, settings, "validation")
+    return [items[index] for index in range(count)]

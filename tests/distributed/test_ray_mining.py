@@ -1,0 +1,96 @@
+"""Mining on a real Ray cluster of two processes: the same as here, also when a worker is killed."""
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from slow_recordings import SlowRecordings
+from synthetic_set import make_set
+
+from querysep.anchors.catalog import Catalog, read_catalog
+from querysep.anchors.choice import MiningSettings
+from querysep.anchors.mine import Engine, mine, mine_here
+from querysep.anchors.miner import Mined, Miner
+from querysep.anchors.relations import Relations
+from querysep.data.opening import open_recordings
+from querysep.data.recordings import Recordings
+from querysep.detection.config import DetectorConfig
+from querysep.detection.htsat import Htsat
+from querysep.distributed.mining import ray_engine
+
+ray = pytest.importorskip("ray")
+
+CONFIG = DetectorConfig(
+    n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4, patch_size=4, classes=4
+)
+LABELS = ("Low tone", "High tone", "Clicks", "Sound")
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own: there are many, and they change
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # the workers need slow_recordings
+        ray.init(num_cpus=2, object_store_memory=80_000_000, include_dashboard=False, log_to_driver=False)
+        yield
+        ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Recordings:
+    folder = tmp_path_factory.mktemp("set")
+    make_set(folder)
+    return open_recordings(folder, CONFIG.sample_rate).recordings
+
+
+def _mine(recordings: Recordings, folder: Path, engine: Engine) -> Catalog:
+    torch.manual_seed(0)
+    relations = Relations(clip.labels for clip in recordings.clips)
+    report = mine(recordings, Miner(Htsat(CONFIG), LABELS, relations, MiningSettings()), "d", folder, engine=engine)
+    assert report.mined == 18 and not report.unreadable
+    return read_catalog(folder)
+
+
+def _assert_same(one: Catalog, other: Catalog) -> None:
+    assert len(one.anchors) == len(other.anchors) > 0
+    for first, second in zip(one.anchors, other.anchors, strict=True):
+        assert first.model_dump(exclude={"score", "purity"}) == second.model_dump(exclude={"score", "purity"})
+        assert first.score == pytest.approx(second.score, abs=1e-6)
+        assert first.purity == pytest.approx(second.purity, abs=1e-6)
+    everything = range(len(one.anchors))
+    np.testing.assert_array_equal(one.audio(everything), other.audio(everything))
+    np.testing.assert_allclose(one.latents, other.latents, atol=1e-5)
+
+
+def test_a_killed_worker_loses_nothing(
+    cluster: None, recordings: Recordings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both at once, since a cluster takes its time: the rows are those of this process, and one worker is killed."""
+    monkeypatch.setattr("querysep.anchors.mine._BATCH_CLIPS", 1)
+    here = _mine(recordings, tmp_path / "here", mine_here)
+    killed: list[int] = []
+
+    with ray_engine(workers=2) as engine:
+
+        def engine_with_a_death(
+            miner: Miner, recordings: Recordings, batches: Sequence[Sequence[int]]
+        ) -> Iterator[Mined]:
+            for mined in engine(miner, SlowRecordings(recordings, tmp_path / "pids"), batches):
+                if not killed:
+                    killed.append(_newest_worker(tmp_path / "pids"))
+                    os.kill(killed[0], signal.SIGKILL)
+                yield mined
+
+        there = _mine(recordings, tmp_path / "there", engine_with_a_death)
+    pids = {int(path.name) for path in (tmp_path / "pids").iterdir()}
+    assert killed[0] in pids and len(pids) > 2  # somebody took its place
+    _assert_same(here, there)
+
+
+def _newest_worker(pids: Path) -> int:
+    return int(max(pids.iterdir(), key=lambda path: path.stat().st_mtime).name)

@@ -1,0 +1,224 @@
+"""What is mixed with what, how loud, and what is asked."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from querysep.anchors.catalog import Anchor, Catalog, CatalogFacts
+from querysep.errors import DataError
+from querysep.separation.build import build_separator
+from querysep.separation.config import SeparatorConfig
+from querysep.training.balance import class_weights
+from querysep.training.config import SeparatorTraining
+from querysep.training.separator import SeparatorModule
+from querysep.training.separator_items import SeparatorItems, validation_items
+
+TIME, DIM = 4_000, 8
+# Class (label of the anchor), labels of its clip, how many anchors.
+CLIPS = (
+    ("Dog", ("Dog", "Animal"), 12),
+    ("Animal", ("Animal",), 3),
+    ("Cat", ("Cat", "Animal"), 2),
+    ("Dog", ("Dog", "Speech", "Animal"), 2),
+    ("Speech", ("Dog", "Speech", "Animal"), 2),
+    ("Speech", ("Speech",), 30),
+    ("Car", ("Car", "Speech"), 3),
+    ("Bell", ("Bell",), 4),
+    ("Rain", ("Rain",), 4),
+    ("Bark", ("Bark",), 3),  # its ancestors are not among its labels, but in AudioSet's ontology
+)
+
+
+def _catalog(split: str = "train", score: float = 1.0) -> Catalog:
+    rng = np.random.default_rng(0)
+    anchors = []
+    for label, labels, count in CLIPS:
+        for number in range(count):
+            heard = tuple(one for one in labels if one != "Animal" or labels == ("Animal",))
+            clip = f"{'-'.join(labels)}-{number}"
+            anchors.append(
+                Anchor(
+                    label=label,
+                    labels=labels,
+                    heard=heard,
+                    clip=clip,
+                    origin=clip,
+                    split=split,  # type: ignore[arg-type]
+                    start_s=0,
+                    sounding=TIME,
+                    score=score if number else 0.9,
+                    purity=0.5,
+                )
+            )
+    audio = (rng.standard_normal((len(anchors), TIME)) * rng.uniform(100, 6_000, (len(anchors), 1))).astype(np.int16)
+    centres = {label: rng.standard_normal(DIM) for label, _, _ in CLIPS}
+    latents = np.stack([centres[anchor.label] + 0.01 * rng.standard_normal(DIM) for anchor in anchors])
+    facts = CatalogFacts(sample_rate=32_000, segment_time=TIME, latent_dim=DIM, detector="d", settings="{}")
+    return Catalog(anchors, latents.astype(np.float32), audio, facts)
+
+
+def _mixes(training: SeparatorTraining, count: int = 300) -> list[tuple[list[Anchor], SeparatorItems, int]]:
+    catalog = _catalog()
+    items = SeparatorItems(catalog, training)
+    found = []
+    for index in range(count):
+        mix = items.mix(np.random.default_rng(index))
+        found.append(([catalog.anchors[one] for one in mix.chosen], items, index))
+    return found
+
+
+def test_no_class_meets_its_like_in_a_mixture() -> None:
+    above = {"Dog": {"Animal"}, "Cat": {"Animal"}, "Bark": {"Dog", "Animal"}}
+    pairs = set()
+    for anchors, _, _ in _mixes(SeparatorTraining(sources=(1, 1, 1))):
+        for place, first in enumerate(anchors):
+            for second in anchors[place + 1 :]:
+                pairs.add(frozenset((first.label, second.label)))
+                for one in first.heard:
+                    for other in second.heard:
+                        assert one != other
+                        assert one not in above.get(other, ()) and other not in above.get(one, ())
+    assert frozenset(("Dog", "Cat")) in pairs  # both are animals, but neither is a kind of the other
+    assert frozenset(("Car", "Bell")) in pairs
+
+
+def test_mixtures_have_as_many_segments_as_asked_for() -> None:
+    training = SeparatorTraining(sources=(2, 1, 1))
+    counts = Counter(len(anchors) for anchors, _, _ in _mixes(training, 400))
+    assert set(counts) == {2, 3, 4}
+    assert counts[2] == pytest.approx(200, abs=40) and counts[4] == pytest.approx(100, abs=40)
+    items = SeparatorItems(_catalog(), training)
+    for index in range(30):
+        mix = items.mix(np.random.default_rng(index))
+        assert mix.segments.shape == (4, TIME) and mix.conditions.shape == (2, DIM)
+        assert mix.segments[: len(mix.chosen)].square().sum(dim=-1).min() > 0
+        assert not mix.segments[len(mix.chosen) :].any()
+
+
+def test_the_papers_mixtures_are_two_segments_of_equal_energy() -> None:
+    items = SeparatorItems(_catalog(), SeparatorTraining(mixing="paper", sources=(0, 0, 1), gain_db=9.0))
+    for index in range(20):
+        segments, _, _ = items[index]
+        assert segments.shape == (2, TIME)
+        energies = segments.square().sum(dim=-1)
+        assert float(energies[0]) == pytest.approx(float(energies[1]), rel=1e-3)
+
+
+def test_random_gains_are_the_default() -> None:
+    items = SeparatorItems(_catalog(), SeparatorTraining(sources=(1, 0, 0)))
+    energies = torch.stack([items[index][0].square().sum(dim=-1) for index in range(200)])
+    levels_db = 10 * torch.log10(energies[:, 1] / energies[:, 0])
+    assert float(levels_db.std()) == pytest.approx(3.0, abs=0.5)
+
+
+def test_classes_are_drawn_alike_unless_told_otherwise() -> None:
+    drawn = Counter(anchors[0].label for anchors, _, _ in _mixes(SeparatorTraining(), 1_600))
+    assert len(drawn) == 8
+    assert min(drawn.values()) > 150 and max(drawn.values()) < 250
+    by_size = Counter(anchors[0].label for anchors, _, _ in _mixes(SeparatorTraining(class_balance=0.0), 1_600))
+    assert by_size["Speech"] > 600 > 100 > by_size["Cat"]
+    counts = np.array([1, 4, 400])
+    np.testing.assert_allclose(class_weights(counts, 100), np.array([1, 2, 10]) / 13)
+    np.testing.assert_allclose(class_weights(counts, 100, balance=1.0), [1 / 3] * 3)
+
+
+def test_items_come_again_with_the_same_number() -> None:
+    one, other = (SeparatorItems(_catalog(), SeparatorTraining(hard_share=0.5)) for _ in range(2))
+    for index in (0, 5, 3):
+        for first, second in zip(one[index], other[index], strict=True):
+            np.testing.assert_array_equal(first.numpy(), second.numpy())
+    assert not np.array_equal(one[0][0].numpy(), one[1][0].numpy())
+
+
+def test_an_absent_query_is_of_a_class_that_is_in_no_clip_of_the_mixture() -> None:
+    catalog = _catalog()
+    items = SeparatorItems(
+        catalog, SeparatorTraining(sources=(1, 1, 0), absent_share=0.5, queries=1, own_query_share=1.0)
+    )
+    for index in range(100):
+        mix = items.mix(np.random.default_rng(index))
+        assert mix.wanted.sum() == 1
+        absent = int(mix.wanted.argmin())
+        nearest = int(np.square(catalog.latents - mix.conditions[absent].numpy()).sum(axis=1).argmin())
+        for one in mix.chosen:
+            assert not set(catalog.anchors[nearest].heard) & set(catalog.anchors[one].heard)
+
+
+def test_hard_mixtures_are_of_classes_that_are_alike() -> None:
+    catalog = _catalog()
+    means = {label: catalog.latents[[a.label == label for a in catalog.anchors]].mean(0) for label, _, _ in CLIPS}
+
+    def distance(share: float) -> float:
+        items = SeparatorItems(catalog, SeparatorTraining(hard_share=share, sources=(1, 0, 0)))
+        items._near = [near[:1] for near in items._near]
+        pairs = [items.mix(np.random.default_rng(index)).chosen for index in range(200)]
+        labels = [[catalog.anchors[one].label for one in pair] for pair in pairs]
+        return float(np.mean([np.linalg.norm(means[one] - means[other]) for one, other in labels]))
+
+    assert distance(1.0) < 0.9 * distance(0.0)
+
+
+def test_weak_and_impure_anchors_can_be_left_out() -> None:
+    with pytest.raises(DataError, match=r"score of at least 0\.95"):
+        SeparatorItems(_catalog(score=0.3), SeparatorTraining(min_score=0.95))
+    with pytest.raises(DataError, match=r"purity of at least 0\.6"):
+        SeparatorItems(_catalog(), SeparatorTraining(min_purity=0.6))
+    catalog = _catalog(score=0.3)
+    items = SeparatorItems(catalog, SeparatorTraining(min_score=0.5))
+    for index in range(50):
+        chosen = items.mix(np.random.default_rng(index)).chosen
+        assert all(catalog.anchors[one].score == 0.9 for one in chosen)
+
+
+def test_training_and_validation_keep_to_their_sides() -> None:
+    train, validation = _catalog(), _catalog("validation")
+    with pytest.raises(DataError, match="for 'train'"):
+        SeparatorItems(validation, SeparatorTraining())
+    with pytest.raises(DataError, match="for 'validation'"):
+        validation_items(train, 3, seed=0)
+    items = validation_items(validation, 3, seed=7)
+    again = validation_items(validation, 3, seed=7)
+    assert len(items) == 3
+    for item, same in zip(items, again, strict=True):
+        for one, other in zip(item, same, strict=True):
+            np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+def _only(*labels: str) -> Catalog:
+    catalog = _catalog()
+    chosen = [index for index, anchor in enumerate(catalog.anchors) if anchor.label in labels]
+    return Catalog([catalog.anchors[i] for i in chosen], catalog.latents[chosen], catalog.audio(chosen), catalog.facts)
+
+
+def test_few_classes_make_smaller_mixtures_and_related_ones_none() -> None:
+    items = SeparatorItems(_only("Cat", "Bell"), SeparatorTraining(sources=(0, 0, 1), absent_share=0.5))
+    mix = items.mix(np.random.default_rng(0))
+    assert mix.segments.shape == (4, TIME) and len(mix.chosen) == 2
+    assert mix.wanted.tolist() == [1.0, 1.0]  # there is no third class to ask for
+    with pytest.raises(DataError, match="no pairs"):
+        SeparatorItems(_only("Cat", "Animal"), SeparatorTraining())[0]
+    with pytest.raises(ValueError, match="three shares"):
+        SeparatorTraining(sources=(0, 0, 0))
+
+
+def test_the_loss_counts_all_segments_as_mixture_and_two_as_targets() -> None:
+    torch.manual_seed(0)
+    network = build_separator(SeparatorConfig(channels=(8, 16), condition_dim=4, condition_hidden=8))
+    module = SeparatorModule(network, SeparatorTraining())
+    segments, conditions = torch.randn(2, 2, 16_000) * 0.1, torch.randn(2, 2, 4)
+    wanted = torch.tensor([[1.0, 1.0], [0.0, 1.0]])
+    third, nothing = torch.randn(2, 1, 16_000) * 0.1, torch.zeros(2, 1, 16_000)
+    with torch.no_grad():
+        two = module.batch_loss((segments, conditions, wanted))
+        padded = module.batch_loss((torch.cat((segments, nothing, nothing), dim=1), conditions, wanted))
+        four = module.batch_loss((torch.cat((segments, third, -third), dim=1), conditions, wanted))
+        three = module.batch_loss((torch.cat((segments, third, nothing), dim=1), conditions, wanted))
+        network.after_conv.bias.fill_(20.0)  # type: ignore[union-attr, operator]
+        network.after_conv.weight.zero_()  # type: ignore[union-attr, operator]
+        everything = module.batch_loss((torch.cat((segments, 1e3 * third), dim=1), conditions, wanted))
+    assert float(padded) == pytest.approx(float(two), abs=1e-4)
+    assert float(four) == pytest.approx(float(two), abs=1e-4)
+    assert abs(float(three - two)) > 1e-3
+    assert float(everything) == pytest.approx(0.0, abs=0.1)  # the mixture is nearly all error
