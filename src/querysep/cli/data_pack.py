@@ -72,7 +72,7 @@ def _refuse_itself(path: str, store: str, layout: Layout | None) -> None:
         source, target = table_uri(path, TABLE), table_uri(store, TABLE)
         if source == target or Path(source).resolve() == Path(target).resolve():
             raise ConfigError(
-                f"'{path}' is the store itself. If clips lie there as well, name their layout, such as --layout manifest."
+                f"'{path}' is the store itself. If clips lie there as well, name their layout (--layout manifest)."
             )
 
 

@@ -144,7 +144,8 @@ def table_errors(uri: str, what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).split(", /home/")[0].splitlines()[0] if str(error) else type(error).__name__
+        told = str(error).split(", /home/")[0].split(": <?xml")[0].splitlines()  # without Rust's places and S3's pages
+        reason = told[0] if told else type(error).__name__
         raise DataError(f"The table '{uri}' cannot be {what} ({reason[:300].rstrip('.')}).") from error
 
 
@@ -214,7 +215,11 @@ class TableWriter:
         """
         import pyarrow as pa
 
-        expected = self._alone()
+        self._alone()
+        if self.complete:
+            with table_errors(self.uri, "written"):
+                self.dataset.update_metadata({_COMPLETE: None})
+        expected = self.dataset.version
         failures: list[BaseException] = []
         reader = pa.RecordBatchReader.from_batches(self._schema, _kept(batches, failures))
         try:

@@ -1,0 +1,73 @@
+"""What tests of stores share: recordings made up on the spot."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from querysep.data.manifest import Clip, Split
+from querysep.errors import DataError
+
+RATE = 8_000
+_SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+@dataclass
+class MadeUp:
+    """Recordings of noise; clip i is the same whenever it is read."""
+
+    count: int
+    broken: frozenset[int] = frozenset()
+    delay_s: float = 0.0
+    sample_rate: int = RATE
+    seed: int = 0
+
+    @property
+    def clips(self) -> Sequence[Clip]:
+        return [
+            Clip(
+                path=f"folder/clip-{index}.flac",
+                row=index if index % 2 else None,
+                start_s=index / 3,
+                labels=("Bärk", "Dog", f"Sound {index % 5}")[: 1 + index % 3],
+                duration_s=self._samples(index) / self.sample_rate,
+                licence="CC0",
+                source="made up",
+                origin=f"origin {index // 2}",
+                split=_SPLITS[index % 3],
+                held_out=index % 7 == 0,
+            )
+            for index in range(self.count)
+        ]
+
+    def read(self, index: int, start: int = 0, count: int | None = None) -> NDArray[np.int16]:
+        time.sleep(self.delay_s)
+        if index in self.broken:
+            raise DataError(f"Clip {index} is broken.")
+        noise = np.random.default_rng([self.seed, index]).integers(-32768, 32768, self._samples(index), np.int16)
+        return noise[start : None if count is None else start + count]
+
+    def _samples(self, index: int) -> int:
+        return 1 + (index * 7919) % 3000
+
+
+def rows_of(uri: str, options: dict[str, str] | None = None) -> list[dict[str, Any]]:
+    """Return everything that a table holds, sound included, in the order of the table."""
+    import lance
+
+    dataset = lance.dataset(uri, storage_options=options)
+    rows: list[dict[str, Any]] = dataset.scanner(blob_handling="all_binary").to_table().to_pylist()
+    return rows
+
+
+def stop_at(number: float) -> Callable[[float, float | None, str], None]:
+    """Return a progress report that interrupts the work."""
+
+    def report(done: float, total: float | None, what: str) -> None:
+        if done == number:
+            raise KeyboardInterrupt
+
+    return report
