@@ -102,12 +102,15 @@ def test_lists_alone_show_thin_classes_and_split_origins() -> None:
     clips = [clip(f"r{n}", "Rain", "train", "storm") for n in range(9)]
     clips += [clip("r", "Rain", "test", "storm", licence=" ")]
     clips += [clip("w1", "Wind", "train", "w1"), clip("w2", "Wind", "train", "w2")]
+    clips += [clip("o1", "Owl", "train", "o1"), clip("o2", "Owl", "test", "o2"), clip("o3", "Owl", "test", "o2")]
     clips += [clip("h1", "Harp", "test", "h1", held_out=True), clip("h2", "Harp", "test", "h2", held_out=True)]
     assert {(one.path, one.kind) for one in check_lists(clips)} == {
         ("Rain", "one origin"),
         ("storm", "origin in two splits"),
         ("r", "no licence"),
         ("Wind", "few clips"),
+        ("Owl", "few clips"),
+        ("Owl", "one origin"),
         ("Wind", "not tested"),
     }
 

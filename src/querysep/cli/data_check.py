@@ -50,7 +50,7 @@ def check(
         part = None if json_file is None else outputs.add(json_file)
         with progress_bar(quiet=quiet) as progress:
             opened = open_recordings(path, _SAMPLE_RATE, layout=layout, audio=audio, classes=classes, progress=progress)
-            report = check_recordings(opened, embed=_embedder(model) if labels else None, progress=progress)
+            report = check_recordings(opened, embed=embedder(model) if labels else None, progress=progress)
         if part is not None:
             part.write_text(_as_json(report), encoding="utf-8")
     warn(report.warnings, quiet=quiet)
@@ -61,7 +61,7 @@ def check(
         raise DataError(f"'{path}' has findings that spoil training (marked '!'). Mend them, or leave out --strict.")
 
 
-def _embedder(model: str) -> "Embed":
+def embedder(model: str) -> "Embed":
     """Return the detector's latent embedding of the loudest seconds of a clip."""
     import numpy as np
     import torch

@@ -43,15 +43,15 @@ class KindNote:
 
 KINDS: dict[Kind, KindNote] = {
     "unreadable": KindNote(True, "the file cannot be decoded", "download or convert it again, or take its row out"),
-    "missing": KindNote(True, "named in the list, not on the disk", "fetch the file, or leave it: it is not used"),
     "leak": KindNote(True, "the same recording in two splits", "put all copies into one split, or keep one copy"),
     "origin in two splits": KindNote(True, "one origin on two sides", "split by origin, not by file"),
     "silent": KindNote(True, "nothing to hear", "take it out"),
     "one-clip class": KindNote(True, "a class with a single clip", "find more clips, or merge it with its parent"),
     "no training clips": KindNote(True, "tested, never trained", "move clips to train, or mark them held out"),
+    "missing": KindNote(False, "named in the list, not on the disk", "fetch the file, or leave it: it is not used"),
     "few clips": KindNote(False, "a class with few training clips", "find more, or merge it with its parent"),
     "not tested": KindNote(False, "a class without test clips", "move clips of another origin to test"),
-    "one origin": KindNote(False, "all training clips of a class from one origin", "find clips from elsewhere"),
+    "one origin": KindNote(False, "all clips of a class in a split from one origin", "find clips from elsewhere"),
     "clipped": KindNote(False, "flat tops: recorded too loud", "find a better copy, or take it out"),
     "too short": KindNote(False, "too short to learn from", "take it out, or repeat it to a texture"),
     "shorter than stated": KindNote(False, "less sound than the list says", "download it again, or mend the list"),

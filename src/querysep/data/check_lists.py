@@ -20,7 +20,7 @@ def check_lists(clips: Sequence[Clip], few_clips: int = FEW_CLIPS) -> Iterator[F
         What was found.
     """
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    origins: dict[str, set[str]] = defaultdict(set)
+    origins: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     sides: dict[str, set[str]] = defaultdict(set)
     splits, held_out = set[str](), set[str]()
     for clip in clips:
@@ -28,15 +28,14 @@ def check_lists(clips: Sequence[Clip], few_clips: int = FEW_CLIPS) -> Iterator[F
         sides[clip.origin].add(clip.split)
         for label in clip.labels:
             counts[label][clip.split] += 1
-            if clip.split == "train":
-                origins[label].add(clip.origin)
+            origins[label][clip.split].add(clip.origin)
             if clip.held_out:
                 held_out.add(label)
         if not clip.licence.strip():
             yield Finding(name_of(clip), "no licence", f"No licence is given (source: {clip.source or 'not given'}).")
     for label, count in sorted(counts.items()):
         if label not in held_out:
-            yield from _check_class(label, count, splits, len(origins[label]), few_clips)
+            yield from _check_class(label, count, splits, origins[label], few_clips)
     yield from _check_origins(sides)
 
 
@@ -45,7 +44,9 @@ def name_of(clip: Clip) -> str:
     return clip.path if clip.row is None else f"{clip.path}[{clip.row}]"
 
 
-def _check_class(label: str, count: Counter[str], splits: set[str], origins: int, few_clips: int) -> Iterator[Finding]:
+def _check_class(
+    label: str, count: Counter[str], splits: set[str], origins: dict[str, set[str]], few_clips: int
+) -> Iterator[Finding]:
     total, trained = count.total(), count["train"]
     if total == 1:
         yield Finding(label, "one-clip class", "The class has one clip; a query and a target need two.", 1.0)
@@ -54,8 +55,11 @@ def _check_class(label: str, count: Counter[str], splits: set[str], origins: int
         yield Finding(label, "no training clips", f"None of its {total} clips is for training.", total)
     elif 0 < trained < few_clips:
         yield Finding(label, "few clips", f"{trained} clips for training, of {total}.", few_clips - trained)
-    if trained > 1 and origins == 1:
-        yield Finding(label, "one origin", f"All {trained} clips for training are of one origin.", trained)
+    for split, names in sorted(origins.items()):
+        if count[split] > 1 and len(names) == 1:
+            yield Finding(
+                label, "one origin", f"All its {count[split]} clips in {split} are of one origin.", count[split]
+            )
     if "test" in splits and not count["test"]:
         yield Finding(label, "not tested", f"None of its {total} clips is for testing.", total)
 
