@@ -65,7 +65,7 @@ class CatalogFacts(BaseModel):
 def clip_key(clip: Clip) -> str:
     """Return the name of a clip in a catalog: its path, and its place where a file holds several clips."""
     row = "" if clip.row is None else f"#{clip.row}"
-    start = f"@{clip.start_s:g}" if clip.start_s else ""
+    start = f"@{clip.start_s}" if clip.start_s else ""
     return f"{clip.path}{row}{start}"
 
 
