@@ -46,10 +46,10 @@ class OutputSet:
         try:
             self._make_folder(path.parent)
             part = path.parent / f".{path.name[:100]}.{secrets.token_hex(4)}.part"
+            self._parts.append((part, path))  # known before it exists: a signal may come in between
             part.open("xb").close()
         except OSError as error:
             raise output_error(path, error) from error
-        self._parts.append((part, path))
         return part
 
     def _make_folder(self, folder: Path) -> None:
@@ -58,8 +58,8 @@ class OutputSet:
             missing.append(folder)
             folder = folder.parent
         for new in reversed(missing):
-            new.mkdir(exist_ok=True)
             self._new_folders.append(new)
+            new.mkdir(exist_ok=True)
 
     def __enter__(self) -> Self:
         return self
