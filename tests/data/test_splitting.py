@@ -1,4 +1,5 @@
 from collections import defaultdict
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,3 +69,33 @@ def test_a_large_origin_is_trained_on() -> None:
         origins = [f"origin{large}"] * 30 + [f"origin{index}" for index in range(10)]
         sides = divide([Candidate(f"file{index}", "Rain", origin) for index, origin in enumerate(origins)], []).sides
         assert sum(side.split == "test" for side in sides.values()) == 8
+
+
+@st.composite
+def pinned_candidates(draw: st.DrawFn) -> list[Candidate]:
+    sides = st.sampled_from([None, "train", "test"])
+    return [replace(row, side=draw(sides)) for row in draw(candidates())]
+
+
+@given(pinned_candidates())
+def test_what_lay_on_a_side_before_stays_there(rows: list[Candidate]) -> None:
+    sides = divide(rows, HELD_OUT).sides
+    for row in rows:
+        if row.label not in HELD_OUT and row.side is not None:
+            assert (sides[row.key].split == "test") == (row.side == "test")
+
+
+@given(pinned_candidates())
+def test_no_origin_is_on_two_sides_in_a_later_edition_either(rows: list[Candidate]) -> None:
+    splits = defaultdict(set)
+    for side in divide(rows, HELD_OUT).sides.values():
+        splits[side.origin].add(side.split)
+    assert all(len(split) == 1 for split in splits.values())
+
+
+def test_about_a_twelfth_of_what_is_trained_on_is_for_validation() -> None:
+    rows = [Candidate(f"file{index}", "Rain", f"origin{index // 2}") for index in range(400)]
+    rows += [Candidate(f"few{index}", "Dog", f"dog{index}") for index in range(12)]
+    sides = divide(rows, HELD_OUT).sides
+    assert 25 <= sum(sides[row.key].split == "validation" for row in rows if row.label == "Rain") <= 28
+    assert not any(sides[row.key].split == "validation" for row in rows if row.label == "Dog")

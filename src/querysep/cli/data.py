@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from querysep.cli import data_check, data_pack
+from querysep.cli import data_check, data_pack, data_stats
 from querysep.cli.options import Quiet
 from querysep.cli.terminal import progress_bar, show_paths, warn
 
@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.add_typer(data, name="data")
     data.command()(data_check.check)
+    data.command()(data_stats.stats)
     data.command()(data_pack.pack)
 
 
