@@ -154,6 +154,8 @@ def test_parents_copies_and_thin_classes_do_not_count() -> None:
     vectors, labels = labelled(swapped=5)
     with_parent = [(*label, "Dog") if index == 5 else label for index, label in enumerate(labels)]
     assert doubtful_labels(vectors, with_parent, range(60)) == []
+    kin = [("Bark",) if label == ("Harp",) else label for label in labels]
+    assert doubtful_labels(vectors, kin, range(60)) == []
     thin = [("Owl",) if index == 7 else label for index, label in enumerate(labels)]
     assert [doubt.index for doubt in doubtful_labels(vectors, thin, range(60))] == [5]
     copied = np.concatenate([vectors, vectors[5:6], vectors[5:6], vectors[5:6]])

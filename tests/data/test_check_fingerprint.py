@@ -74,7 +74,7 @@ def test_different_recordings_of_a_kind_are_kept_apart() -> None:
 
 
 def test_a_clip_that_repeats_itself_is_no_copy_of_itself() -> None:
-    assert find_matches([fingerprint(as_int16(np.tile(sound(0, 0.512), 8)), RATE)]) == []
+    assert find_matches([fingerprint(as_int16(np.tile(sound(0, 1.0)[: 32 * 512], 8)), RATE)]) == []
 
 
 def test_short_clips_and_nothing_at_all() -> None:
