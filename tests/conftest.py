@@ -56,11 +56,12 @@ def write_tone(tmp_path: Path) -> WriteTone:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A weights folder of a few thousand random parameters."""
+    """A weights folder of a few thousand random parameters, with a label bank."""
     import torch
 
     from querysep.detection.config import DetectorConfig
     from querysep.detection.htsat import Htsat
+    from querysep.io.label_bank import BankRow, LabelBank
     from querysep.model import ModelConfig, ModelShape, save_model
     from querysep.separation.build import build_separator
     from querysep.separation.config import SeparatorConfig
@@ -76,5 +77,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny"
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        save_model(folder, config, Htsat(shape.detector), build_separator(shape.separator), "# Tiny\n")
+        rows = tuple(BankRow(label=label, examples=5 + place) for place, label in enumerate(labels))
+        bank = LabelBank(rows, torch.randn(4, 16), torch.rand(4, 4))
+        networks = Htsat(shape.detector), build_separator(shape.separator)
+        save_model(folder, config, *networks, "# Tiny\n", label_bank=bank)
     return folder

@@ -137,8 +137,6 @@ def test_several_queries(separator: Separator, example: Path, write_tone: WriteT
     np.testing.assert_allclose(mean.target.samples, as_one.target.samples, atol=1e-6)
     with pytest.raises(QueryError, match="separate_each"):
         separator.separate(path, [example, other], combine="each")
-    with pytest.raises(QueryError, match="not in this version"):
-        separator.separate(path, example, not_=["label:Wind"])
     with pytest.raises(QueryError, match="No query"):
         separator.separate(path, [])
 

@@ -33,10 +33,6 @@ def test_every_command_explains_itself(command: str) -> None:
     assert ended.stderr == ""
 
 
-def test_labels(querysep: Querysep) -> None:
-    assert querysep("labels").stdout.splitlines() == ["Bell", "Dog", "Rain", "Speech"]
-
-
 def test_models_shows_size_parameters_and_licence(
     monkeypatch: pytest.MonkeyPatch, querysep: Querysep, tiny_model: Path
 ) -> None:

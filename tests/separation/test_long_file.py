@@ -13,6 +13,7 @@ from querysep.errors import AudioError
 from querysep.separation.build import build_separator
 from querysep.separation.config import SeparatorConfig
 from querysep.separation.long_file import separate_blocks
+from querysep.separation.mask_rule import MaskRule
 from querysep.separation.mask_stream import MaskStream
 from querysep.separation.native_mask import NativeMask
 from querysep.separation.network import SeparatorNetwork
@@ -131,7 +132,7 @@ def test_several_queries_in_one_pass_equal_single_passes(network: SeparatorNetwo
 
 def test_max_takes_the_largest_mask() -> None:
     mixture = noise(1, 60_000)
-    largest = separated(Fake(), mixture, 44_100, conditions=condition(0.2, 0.7, 0.4), combine="max")
+    largest = separated(Fake(), mixture, 44_100, conditions=condition(0.2, 0.7, 0.4), rule=MaskRule.largest(3))
     assert largest.shape == (1, 1, 60_000)
     np.testing.assert_allclose(largest[0], mixture * np.float32(0.7), atol=1e-5)
 
@@ -164,7 +165,7 @@ def test_chunks_lie_on_the_grid_and_the_last_ends_with_the_file() -> None:
             return super().mask(mixture, condition)
 
     waves: list[Tensor] = []
-    stream = MaskStream(Recorder(), condition(1.0), "each")
+    stream = MaskStream(Recorder(), condition(1.0), MaskRule.each(1))
     ramp = torch.arange(85_001, dtype=torch.float32)[None]
     masks = stream.push(ramp[:, :50_000]) + stream.push(ramp[:, 50_000:]) + stream.finish()
     assert [int(wave[0]) for wave in waves] == [0, 24_000, 48_000, 53_120]

@@ -2,11 +2,16 @@
 
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from querysep.cli.options import ModelOption
-from querysep.cli.terminal import print_table
+from querysep.cli.options import ModelOption, Quiet
+from querysep.cli.terminal import print_table, progress_bar, warn
+
+if TYPE_CHECKING:
+    from querysep.io.label_bank import LabelBank
+    from querysep.model import Model
 
 
 def register(app: typer.Typer) -> None:
@@ -28,12 +33,58 @@ def models() -> None:
     print_table(("name", "size", "parameters", "licence"), rows, right=(1, 2))
 
 
-def labels(model: ModelOption = "default") -> None:
-    """List the classes that a model's detector knows, one a line."""
-    from querysep.model import load_model
+def labels(
+    model: ModelOption = "default",
+    build: Annotated[
+        Path | None,
+        typer.Option(
+            help="Make the model's labels anew from this anchor catalog, mined by its own detector.", metavar="ANCHORS"
+        ),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """List what can be asked for as label:NAME: classes with examples of their own, then parents of several."""
+    from querysep.model import bundled_models, load_model
 
-    for label in sorted(load_model(model, "cpu").labels, key=str.casefold):
-        typer.echo(label)
+    loaded = load_model(model, "cpu")
+    bank = loaded.label_bank
+    if build is not None:
+        bank = _build(build, loaded, bundled_models().get(model, Path(model)), quiet)
+    if bank is None:
+        for label in sorted(loaded.labels, key=str.casefold):
+            typer.echo(label)
+        warn(["These classes can be detected; to ask for them by name, add labels with --build."], quiet=quiet)
+        return
+    print_table(("label", "examples", "classes", "is a"), _label_rows(bank), right=(1, 2))
+
+
+def _build(anchors: Path, model: "Model", folder: Path, quiet: bool) -> "LabelBank":
+    from querysep.anchors.catalog import read_catalog
+    from querysep.anchors.label_bank import FEWEST_CLIPS, check_mined_by, label_bank
+    from querysep.errors import DataError
+    from querysep.io.files import atomic_bytes
+    from querysep.io.label_bank import BANK_NAME
+
+    catalog = read_catalog(anchors)
+    with progress_bar(quiet=quiet) as progress:
+        check_mined_by(catalog, model.detector)
+        bank = label_bank(catalog, model.detector, progress=progress)
+    if not bank.rows:
+        raise DataError(f"No class of '{anchors}' has anchors from {FEWEST_CLIPS} training recordings or more.")
+    atomic_bytes(folder / BANK_NAME, bank.to_bytes(), overwrite=True)
+    return bank
+
+
+def _label_rows(bank: "LabelBank") -> list[tuple[str, str, str, str]]:
+    from querysep.queries.labels import LabelBook
+
+    book = LabelBook(bank)
+    own = []
+    for row in bank.rows:
+        classes = len(book.find(row.label).rows)
+        own.append((row.label, str(row.examples), str(classes), "; ".join(book.ancestors(row.label))))
+    parents = [(found.label, "", str(len(found.rows)), "") for found in book.parents()]
+    return sorted(own, key=lambda row: row[0].casefold()) + sorted(parents, key=lambda row: row[0].casefold())
 
 
 def _parameters(weights: Path) -> int:

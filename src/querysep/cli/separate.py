@@ -47,8 +47,8 @@ def separate(
         typer.Option(
             "-q",
             "--query",
-            help="What to take out: an audio file, a folder of them, or span:START-END in seconds of the mixture. "
-            "May be given several times.",
+            help="What to take out: an audio file, a folder of them, label:NAME, or span:START-END in seconds of the "
+            "mixture. May be given several times.",
             metavar="QUERY",
             show_default=False,
         ),
@@ -56,8 +56,11 @@ def separate(
     not_: Annotated[
         list[str] | None,
         typer.Option(
-            "--not", help="What to stay away from.", metavar="QUERY", hidden=True
-        ),  # the pipeline refuses it yet
+            "--not",
+            help="What to keep out of it, written as a query. May be given several times.",
+            metavar="QUERY",
+            show_default=False,
+        ),
     ] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.", metavar="DIR")] = Path(),
     combine: Annotated[

@@ -1,12 +1,13 @@
 """Mixture + query -> target, residual and report: what most users meet."""
 
 from querysep.pipeline.detector import Detector
-from querysep.pipeline.report import MixtureFacts, QueryFacts, SeparationReport
+from querysep.pipeline.report import ExampleFacts, MixtureFacts, QueryFacts, SeparationReport
 from querysep.pipeline.separator import Separation, Separator
 from querysep.pipeline.to_files import SeparatedFiles
 
 __all__ = [
     "Detector",
+    "ExampleFacts",
     "MixtureFacts",
     "QueryFacts",
     "SeparatedFiles",

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from querysep.errors import AudioError
 from querysep.io.mixture_source import MixtureSource
 from querysep.model import Model
-from querysep.pipeline.one_pass import Combine, OnePass, Piece
-from querysep.pipeline.report import MixtureFacts, QueryFacts, SeparationReport, querysep_version
+from querysep.pipeline.one_pass import OnePass, Piece
+from querysep.pipeline.report import ExampleFacts, MixtureFacts, QueryFacts, SeparationReport, querysep_version
+from querysep.pipeline.wishes import Wishes
 from querysep.progress import Progress
-from querysep.queries.resolve import Condition
+from querysep.queries.condition import Condition
 
 HARDLY_PRESENT = 0.1
 _LOW_RATE = 16_000  # Hz
@@ -23,8 +24,7 @@ class Job:
     Attributes:
         model: a loaded model.
         source: the mixture.
-        conditions: the resolved queries.
-        combine: "mean", "max" or "each".
+        wishes: the resolved queries.
         per_channel: estimate a mask for each channel.
         started: when the work began, by ``time.perf_counter``.
         progress: told the seconds done.
@@ -32,17 +32,14 @@ class Job:
 
     model: Model
     source: MixtureSource
-    conditions: list[Condition]
-    combine: Combine
+    wishes: Wishes
     per_channel: bool
     started: float
     progress: Progress
     _pass: OnePass = field(init=False)
 
     def __post_init__(self) -> None:
-        self._pass = OnePass(
-            self.model, self.conditions, self.source.sample_rate, combine=self.combine, per_channel=self.per_channel
-        )
+        self._pass = OnePass(self.model, self.wishes, self.source.sample_rate, per_channel=self.per_channel)
 
     def run(self) -> Iterator[Piece]:
         """Separate, piece by piece.
@@ -67,26 +64,20 @@ class Job:
         Args:
             limited: for each target, how many of its samples were limited to fit FLAC.
         """
-        presences = self._pass.presences()
-        facts = [
-            QueryFacts(
-                kind=condition.query.kind,
-                text=condition.query.text,
-                examples_used=condition.examples_used,
-                seconds_used=condition.seconds_used,
-                presence=presence,
-            )
-            for condition, presence in zip(self.conditions, presences, strict=True)
-        ]
-        groups = [[index] for index in range(len(facts))] if self.combine == "each" else [list(range(len(facts)))]
+        wanted, unwanted = self._pass.presences()
+        facts = [_facts(*pair) for pair in zip(self.wishes.wanted, wanted, strict=True)]
+        not_facts = [_facts(*pair) for pair in zip(self.wishes.unwanted, unwanted, strict=True)]
+        groups = self.wishes.groups()
         counts = limited or [0] * len(groups)
-        return [self._report(group, facts, count) for group, count in zip(groups, counts, strict=True)]
+        return [self._report(group, facts, not_facts, count) for group, count in zip(groups, counts, strict=True)]
 
-    def _report(self, group: list[int], facts: list[QueryFacts], limited: int) -> SeparationReport:
+    def _report(
+        self, group: list[int], facts: list[QueryFacts], not_facts: list[QueryFacts], limited: int
+    ) -> SeparationReport:
         seconds = time.perf_counter() - self.started
         source = self.source
         duration_s = self._pass.samples / source.sample_rate
-        presence = self._presence([facts[index].presence for index in group])
+        presence = self._presence([facts[index] for index in group])
         return SeparationReport(
             querysep_version=querysep_version(),
             model=self.model.name,
@@ -101,18 +92,24 @@ class Job:
                 channels=source.channels,
             ),
             queries=[facts[index] for index in group],
-            combine=self.combine,
+            not_queries=not_facts,
+            combine=self.wishes.combine,
             per_channel=self.per_channel,
             presence=presence,
-            warnings=self._warnings([self.conditions[index] for index in group], presence, limited),
+            warnings=self._warnings([self.wishes.wanted[index] for index in group], presence, limited),
         )
 
-    def _presence(self, presences: list[float]) -> float:
+    def _presence(self, facts: list[QueryFacts]) -> float:
         """Examples of one sound are averaged; of alternatives the most present counts."""
-        return sum(presences) / len(presences) if self.combine == "mean" else max(presences)
+        if self.wishes.combine != "mean":
+            return max(fact.presence for fact in facts)
+        presences = [fact.presence for fact in facts if fact.examples_used]
+        return sum(presences) / len(presences)
 
     def _warnings(self, conditions: list[Condition], presence: float, limited: int) -> list[str]:
-        found = [warning for condition in conditions for warning in condition.warnings]
+        found = [warning for condition in (*conditions, *self.wishes.unwanted) for warning in condition.warnings]
+        clash = self.wishes.clash()
+        found += [clash] if clash else []
         if self._pass.is_silent:
             found.append("The mixture is silent, so the target is silent too.")
         elif presence < HARDLY_PRESENT:
@@ -125,3 +122,17 @@ class Job:
         if limited:
             found.append(f"{limited} samples of the target were limited so that FLAC can hold target and residual.")
         return found
+
+
+def _facts(condition: Condition, presence: float) -> QueryFacts:
+    return QueryFacts(
+        kind=condition.query.kind,
+        text=condition.query.text,
+        examples_used=condition.examples_used,
+        seconds_used=condition.seconds_used,
+        presence=presence,
+        examples=[
+            ExampleFacts(name=example.name, used=example.used, reason=example.reason, seconds_used=example.seconds_used)
+            for example in condition.examples
+        ],
+    )

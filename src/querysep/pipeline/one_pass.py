@@ -2,18 +2,15 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-import torch
 
 from querysep.model import Model
 from querysep.pipeline.detector import Listener, presence_score
-from querysep.queries.resolve import Condition
+from querysep.pipeline.wishes import Wishes
 from querysep.separation.long_file import separate_blocks
 from querysep.types import FloatArray
 
-Combine = Literal["mean", "each", "max"]
 _SILENT_PEAK = 1e-5  # -100 dBFS
 
 
@@ -35,9 +32,8 @@ class OnePass:
 
     Args:
         model: a loaded model.
-        conditions: at least one.
+        wishes: what is asked for.
         sample_rate: of the mixture, in Hz.
-        combine: "mean" averages the conditions, "max" takes the largest mask, "each" keeps them apart.
         per_channel: estimate a mask for each channel.
         listen: build the presence map that `presences` needs; it grows with the duration, a little.
 
@@ -47,21 +43,10 @@ class OnePass:
     """
 
     def __init__(
-        self,
-        model: Model,
-        conditions: list[Condition],
-        sample_rate: int,
-        *,
-        combine: Combine,
-        per_channel: bool,
-        listen: bool = True,
+        self, model: Model, wishes: Wishes, sample_rate: int, *, per_channel: bool, listen: bool = True
     ) -> None:
         self._model, self._rate = model, sample_rate
-        self._combine, self._per_channel = combine, per_channel
-        vectors = torch.stack([condition.vector for condition in conditions])
-        profiles = torch.stack([condition.profile for condition in conditions])
-        self._profiles = profiles
-        self._vectors = vectors.mean(dim=0, keepdim=True) if combine == "mean" else vectors
+        self._wishes, self._per_channel = wishes, per_channel
         self._listener = Listener(model, sample_rate) if listen else None
         self._waiting: list[FloatArray] = []
         self.samples = 0
@@ -84,13 +69,9 @@ class OnePass:
         Raises:
             AudioError: the mixture cannot be used.
         """
+        vectors, rule = self._wishes.arranged()
         targets = separate_blocks(
-            self._model.separator,
-            self._vectors,
-            self._watch(blocks),
-            self._rate,
-            combine="max" if self._combine == "max" else "each",
-            per_channel=self._per_channel,
+            self._model.separator, vectors, self._watch(blocks), self._rate, rule=rule, per_channel=self._per_channel
         )
         for target in targets:
             yield Piece(self._take(target.shape[-1]), target)
@@ -115,9 +96,19 @@ class OnePass:
             time -= taken[-1].shape[1]
         return np.concatenate(taken, axis=1)
 
-    def presences(self) -> list[float]:
-        """Give the presence score of each query; call it once, after the last piece, if it listened."""
+    def presences(self) -> tuple[list[float], list[float]]:
+        """Give the presence score of each wanted and each unwanted query; of alternatives the most present counts.
+
+        Call it once, after the last piece, if it listened.
+        """
         if self._listener is None:
             raise ValueError("this pass did not listen")
         presence = self._listener.finish()
-        return [presence_score(profile, presence) for profile in self._profiles]
+        wanted, unwanted = (
+            [
+                max((presence_score(one, presence) for one in condition.profiles), default=0.0)
+                for condition in conditions
+            ]
+            for conditions in (self._wishes.wanted, self._wishes.unwanted)
+        )
+        return wanted, unwanted

@@ -18,6 +18,17 @@ class MixtureFacts(BaseModel):
     channels: int
 
 
+class ExampleFacts(BaseModel):
+    """One of a query's examples."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(description="file, span, or class of the label bank")
+    used: bool = Field(description="whether it counts")
+    reason: str | None = Field(description="why it does not; null where it does")
+    seconds_used: float = Field(description="of it that is neither silent nor unlike the rest of it; 0 for a class")
+
+
 class QueryFacts(BaseModel):
     """A query, as it was understood."""
 
@@ -25,9 +36,10 @@ class QueryFacts(BaseModel):
 
     kind: QueryKind
     text: str = Field(description="as the user wrote it")
-    examples_used: int = Field(description="files, spans or sounds that went into the condition")
-    seconds_used: float = Field(description="length of what was not silent in them")
+    examples_used: int = Field(description="files, spans, sounds or classes that went into the condition")
+    seconds_used: float = Field(description="length of what counts in them")
     presence: float = Field(ge=0, le=1, description="how surely the mixture holds this query's sound")
+    examples: list[ExampleFacts] = Field(description="all of them, also those that do not count")
 
 
 class SeparationReport(BaseModel):
@@ -43,6 +55,7 @@ class SeparationReport(BaseModel):
     real_time_factor: float = Field(description="time taken over the mixture's duration")
     mixture: MixtureFacts
     queries: list[QueryFacts]
+    not_queries: list[QueryFacts] = Field(description="what was to stay out of the target")
     combine: str = Field(description="how several queries became one target: mean, max or each")
     per_channel: bool
     presence: float = Field(ge=0, le=1, description="of the sound asked for in the mixture; not calibrated")

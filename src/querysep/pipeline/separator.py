@@ -15,12 +15,14 @@ from querysep.io.mixture_source import MixtureSource, as_audio
 from querysep.model import Model, load_model
 from querysep.pipeline.detector import Detector
 from querysep.pipeline.job import Job
-from querysep.pipeline.one_pass import Combine, OnePass
+from querysep.pipeline.one_pass import OnePass
 from querysep.pipeline.report import SeparationReport
 from querysep.pipeline.to_files import SeparatedFiles, check_full_scale, plan, write_files
+from querysep.pipeline.wishes import Combine, Wishes
 from querysep.progress import Progress, silent
+from querysep.queries.examples import Ear, ReadSpan
 from querysep.queries.query import Query
-from querysep.queries.resolve import Condition, ReadSpan, resolve
+from querysep.queries.resolve import resolve
 from querysep.types import Audio, FloatArray
 
 
@@ -79,7 +81,7 @@ class Separator:
             mixture: a path, Audio, or an array or tensor of shape (time,) or (channel, time).
             query: a `Query`, a string as on the command line, a path, Audio, an array, or a list of these.
             sample_rate: of arrays, in Hz.
-            not_: what must not be in the target; not in this version.
+            not_: what is to stay out of the target: as `query`; several are alternatives.
             combine: "mean" averages several queries into one condition, "max" takes the largest of their masks.
             per_channel: estimate a mask for each channel instead of one for all.
             progress: told the seconds done.
@@ -134,10 +136,10 @@ class Separator:
         progress: Progress,
     ) -> list[Separation]:
         started = time.perf_counter()
-        wishes = _queries(query, not_, sample_rate)
+        queries, unwanted = _queries(query, sample_rate), _unwanted(not_, sample_rate)
         source = MixtureSource(mixture, sample_rate)
-        conditions = self._conditions(wishes, source.read_span, progress)
-        job = Job(self.model, source, conditions, combine, per_channel, started, progress)
+        wishes = self._resolve(queries, unwanted, combine, source.read_span, progress)
+        job = Job(self.model, source, wishes, per_channel, started, progress)
         pieces = list(job.run())
         whole = np.concatenate([piece.mixture for piece in pieces], axis=-1)
         targets = np.concatenate([piece.targets for piece in pieces], axis=-1)
@@ -170,7 +172,7 @@ class Separator:
             path: the mixture.
             queries: as `separate`.
             output_dir: made where it is missing.
-            not_: what must not be in the target; not in this version.
+            not_: what is to stay out of every target, as `separate`.
             combine: "mean", "max" or "each".
             format: "wav" (32-bit float) or "flac" (24-bit).
             overwrite: whether outputs that exist may be replaced.
@@ -186,16 +188,16 @@ class Separator:
             OutputError: an output exists, its folder cannot be written to, or the disk is full.
         """
         started = time.perf_counter()
-        wishes = _queries(queries, not_, None)
+        wanted, unwanted = _queries(queries, None), _unwanted(not_, None)
         source = MixtureSource(Path(path))
         audio_format = check_format(format, source.channels, source.sample_rate)
-        places = plan(Path(path), wishes, Path(output_dir), combine, audio_format)
+        places = plan(Path(path), wanted, Path(output_dir), combine, audio_format)
         for file in (file for place in places for file in place.files):
             check_output(file, overwrite=overwrite)
         if audio_format == "flac" and source.may_exceed_full_scale:
             check_full_scale(source)
-        conditions = self._conditions(wishes, source.read_span, progress)
-        job = Job(self.model, source, conditions, combine, per_channel, started, progress)
+        wishes = self._resolve(wanted, unwanted, combine, source.read_span, progress)
+        job = Job(self.model, source, wishes, per_channel, started, progress)
         return write_files(job, places, audio_format, overwrite=overwrite)
 
     def stream(
@@ -214,7 +216,7 @@ class Separator:
             blocks: arrays or tensors of shape (time,) or (channel, time), of any length.
             query: as `separate`, without spans.
             sample_rate: of the blocks (and of array queries), in Hz.
-            not_: what must not be in the target; not in this version.
+            not_: what is to stay out of the target, as `query`.
             combine: "mean" or "max".
             per_channel: estimate a mask for each channel instead of one for all.
 
@@ -228,22 +230,34 @@ class Separator:
         """
         if combine == "each":
             raise QueryError("A stream gives one target: combine must be 'mean' or 'max'.")
-        conditions = self._conditions(_queries(query, not_, sample_rate), None, silent)
-        one_pass = OnePass(self.model, conditions, sample_rate, combine=combine, per_channel=per_channel, listen=False)
+        queries, unwanted = _queries(query, sample_rate), _unwanted(not_, sample_rate)
+        wishes = self._resolve(queries, unwanted, combine, None, silent)
+        one_pass = OnePass(self.model, wishes, sample_rate, per_channel=per_channel, listen=False)
         checked = (as_audio(block, sample_rate).samples for block in blocks if np.shape(block)[-1])
         return (piece.targets[0] for piece in one_pass.run(checked))
 
-    def _conditions(self, queries: list[Query], read_span: ReadSpan | None, progress: Progress) -> list[Condition]:
-        model = self.model
-        return [
-            resolve(query, model.detector, model.device, read_span=read_span, progress=progress) for query in queries
-        ]
+    def _resolve(
+        self,
+        queries: list[Query],
+        unwanted: list[Query],
+        combine: Combine,
+        read_span: ReadSpan | None,
+        progress: Progress,
+    ) -> Wishes:
+        ear = Ear(self.model.detector, self.model.device, read_span, progress)
+        bank = self.model.label_bank
+        wanted = resolve(queries, ear, bank, together=combine == "mean")
+        return Wishes(tuple(wanted), combine, tuple(resolve(unwanted, ear, bank)))
 
 
-def _queries(wishes: Any, not_: Any, sample_rate: int | None) -> list[Query]:
-    if not_:
-        raise QueryError("Negative queries (--not, not_=) are not in this version. Leave them out.")
+def _queries(wishes: Any, sample_rate: int | None) -> list[Query]:
     many = list(wishes) if isinstance(wishes, list | tuple) else [wishes]
     if not many:
         raise QueryError("No query was given. Give at least one example of the sound.")
     return [Query.of(wish, sample_rate) for wish in many]
+
+
+def _unwanted(wishes: Any, sample_rate: int | None) -> list[Query]:
+    if wishes is None or (isinstance(wishes, list | tuple) and not wishes):
+        return []
+    return _queries(wishes, sample_rate)

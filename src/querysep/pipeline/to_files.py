@@ -11,8 +11,9 @@ from querysep.io.audio_writer import AudioFormat, AudioWriter, fit_to_flac
 from querysep.io.files import OutputSet, output_error
 from querysep.io.mixture_source import MixtureSource
 from querysep.pipeline.job import Job
-from querysep.pipeline.one_pass import Combine, Piece
+from querysep.pipeline.one_pass import Piece
 from querysep.pipeline.report import SeparationReport
+from querysep.pipeline.wishes import Combine
 from querysep.queries.query import Query
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from querysep.dsp.streaming_resampler import StreamingResampler
 from querysep.dsp.streaming_stft import StreamingIstft, StreamingStft
 from querysep.errors import AudioError
-from querysep.separation.mask_stream import Combine, MaskStream
+from querysep.separation.mask_rule import MaskRule
+from querysep.separation.mask_stream import MaskStream
 from querysep.separation.native_mask import NativeMask
 from querysep.separation.network import SeparatorNetwork
 from querysep.types import FloatArray
@@ -31,7 +32,7 @@ class LongFileSeparator:
         conditions: shape (query, condition_dim).
         sample_rate: the mixture's, in Hz.
         channels: the mixture's.
-        combine: "each" gives one target for each condition; "max" one for the largest of the masks.
+        rule: how the masks of the conditions become those of the targets; by default each gives a target.
         per_channel: estimate a mask for each channel instead of one for all.
 
     Raises:
@@ -45,7 +46,7 @@ class LongFileSeparator:
         sample_rate: int,
         channels: int,
         *,
-        combine: Combine = "each",
+        rule: MaskRule | None = None,
         per_channel: bool = False,
     ) -> None:
         if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
@@ -56,10 +57,11 @@ class LongFileSeparator:
         self._network_device = conditions.device
         # complex tensors are incomplete on Apple's GPUs
         self._device = torch.device("cpu") if conditions.device.type == "mps" else conditions.device
-        self._queries = 1 if combine == "max" else conditions.shape[0]
+        rule = rule or MaskRule.each(conditions.shape[0])
+        self._targets = len(rule.targets)
         config = network.config
         self._resampler = StreamingResampler(sample_rate, config.sample_rate, channels if per_channel else 1)
-        self._masks = MaskStream(network, conditions, combine)
+        self._masks = MaskStream(network, conditions, rule)
         self._native = NativeMask(config, sample_rate, self._device)
         self._stft = StreamingStft(channels, self._native.n_fft, self._native.hop, self._device)
         self._istft = StreamingIstft(self._native.n_fft, self._native.hop, self._device)
@@ -74,7 +76,7 @@ class LongFileSeparator:
             samples: shape (channel, time), float32.
 
         Returns:
-            What is ready of the targets, shape (query, channel, time); the time axis may be empty.
+            What is ready of the targets, shape (target, channel, time); the time axis may be empty.
         """
         size = max(1, _PUSH_SAMPLES // self._channels)
         parts = [self._push(samples[:, start : start + size]) for start in range(0, samples.shape[1], size)]
@@ -89,9 +91,9 @@ class LongFileSeparator:
 
     @torch.inference_mode()
     def finish(self) -> FloatArray:
-        """Give the rest of the targets, shape (query, channel, time)."""
+        """Give the rest of the targets, shape (target, channel, time)."""
         if self._time == 0:
-            return np.zeros((self._queries, self._channels, 0), np.float32)
+            return np.zeros((self._targets, self._channels, 0), np.float32)
         self._estimate(self._resampler.finish())
         for mask in self._masks.finish():
             self._native.push(mask.to(self._device))
@@ -109,16 +111,18 @@ class LongFileSeparator:
 
     def _apply(self) -> list[Tensor]:
         """Mask the frames whose mask is known and turn them into samples."""
-        most = max(1, _TAKE_BINS // (self._queries * self._channels * (self._native.n_fft // 2 + 1)))
+        most = max(1, _TAKE_BINS // (self._targets * self._channels * (self._native.n_fft // 2 + 1)))
         done = []
         while frames := min(self._native.ready, self._stft.ready, most):
             masked = self._native.take(frames) * self._stft.take(frames)
-            done.append(self._istft.push(rearrange(masked, "query channel f t -> (query channel) f t")))
+            done.append(self._istft.push(rearrange(masked, "target channel f t -> (target channel) f t")))
         return done
 
     def _join(self, pieces: list[Tensor]) -> FloatArray:
-        empty = np.zeros((self._queries, self._channels, 0), np.float32)
-        arrays = [rearrange(piece.cpu().numpy(), "(q c) t -> q c t", q=self._queries) for piece in pieces]
+        empty = np.zeros((self._targets, self._channels, 0), np.float32)
+        arrays = [
+            rearrange(piece.cpu().numpy(), "(target c) t -> target c t", target=self._targets) for piece in pieces
+        ]
         # a sound shorter than a window was lengthened; its targets end where it ended
         joined = np.concatenate([empty, *arrays], axis=-1)[..., : self._time - self._given]
         self._given += joined.shape[-1]
@@ -131,7 +135,7 @@ def separate_blocks(
     blocks: Iterable[FloatArray],
     sample_rate: int,
     *,
-    combine: Combine = "each",
+    rule: MaskRule | None = None,
     per_channel: bool = False,
 ) -> Iterator[FloatArray]:
     """Separate a mixture that arrives in blocks.
@@ -141,11 +145,11 @@ def separate_blocks(
         conditions: shape (query, condition_dim), on the network's device.
         blocks: shape (channel, time) each, of any length, all with the same channels.
         sample_rate: in Hz.
-        combine: as `LongFileSeparator`.
+        rule: as `LongFileSeparator`.
         per_channel: as `LongFileSeparator`.
 
     Yields:
-        Blocks of the targets, shape (query, channel, time); as many samples in all as came in.
+        Blocks of the targets, shape (target, channel, time); as many samples in all as came in.
 
     Raises:
         AudioError: the rate is out of range, or the number of channels changes.
@@ -156,7 +160,7 @@ def separate_blocks(
         if separator is None:
             channels = block.shape[0]
             separator = LongFileSeparator(
-                network, conditions, sample_rate, channels, combine=combine, per_channel=per_channel
+                network, conditions, sample_rate, channels, rule=rule, per_channel=per_channel
             )
         if block.shape[0] != channels:
             raise AudioError(f"All blocks must have {channels} channels as the first; got one of {block.shape[0]}.")

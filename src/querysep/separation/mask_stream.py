@@ -1,16 +1,14 @@
 """The mask of a long file: estimated in overlapping chunks on a fixed grid, cross-faded between them."""
 
-from typing import Literal
-
 import torch
 from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from querysep.separation.mask_rule import MaskRule
 from querysep.separation.network import SeparatorNetwork
 
-Combine = Literal["each", "max"]
 NETWORK_BATCH = 8  # rows in one call of the network: bounds memory
 
 
@@ -23,12 +21,12 @@ class MaskStream:
     Args:
         network: the separator, in evaluation mode.
         conditions: shape (query, condition_dim).
-        combine: "each" keeps one mask for each condition; "max" takes the largest, as one.
+        rule: how their masks become those of the targets.
     """
 
-    def __init__(self, network: SeparatorNetwork, conditions: Float[Tensor, "query condition_dim"], combine: Combine):
+    def __init__(self, network: SeparatorNetwork, conditions: Float[Tensor, "query condition_dim"], rule: MaskRule):
         config = network.config
-        self._network, self._conditions, self._combine = network, conditions, combine
+        self._network, self._conditions, self._rule = network, conditions, rule
         self._hop, self._n_fft = config.hop, config.n_fft
         least = -(-config.n_fft // config.hop)
         frames = max(round(config.chunk_s * config.sample_rate / config.hop), least)
@@ -45,7 +43,7 @@ class MaskStream:
         """Length of a chunk in samples, at the model's rate."""
         return self._chunk
 
-    def push(self, samples: Float[Tensor, "row time"]) -> list[Float[Tensor, "query row freq frame"]]:
+    def push(self, samples: Float[Tensor, "row time"]) -> list[Float[Tensor, "target row freq frame"]]:
         """Take samples in, give the mask frames that are ready, in order."""
         self._buffer = samples if self._buffer is None else torch.cat((self._buffer, samples), dim=-1)
         done = []
@@ -61,7 +59,7 @@ class MaskStream:
             self._start = starts[-1]
         return done
 
-    def finish(self) -> list[Float[Tensor, "query row freq frame"]]:
+    def finish(self) -> list[Float[Tensor, "target row freq frame"]]:
         """Give the rest; time // hop + 1 frames in all."""
         if self._buffer is None:
             return []
@@ -86,17 +84,16 @@ class MaskStream:
         assert self._buffer is not None
         return self._buffer[:, start - self._start : stop - self._start]
 
-    def _masks(self, waves: Float[Tensor, "chunk row time"]) -> Float[Tensor, "chunk query row freq frame"]:
+    def _masks(self, waves: Float[Tensor, "chunk row time"]) -> Float[Tensor, "chunk target row freq frame"]:
         chunks, rows, _ = waves.shape
         queries = self._conditions.shape[0]
         flat = repeat(waves, "chunk row time -> (chunk query row) time", query=queries)
         conditions = repeat(self._conditions, "query dim -> (chunk query row) dim", chunk=chunks, row=rows)
         parts = zip(torch.split(flat, NETWORK_BATCH), torch.split(conditions, NETWORK_BATCH), strict=True)
         mask = torch.cat([self._network.mask(wave, condition) for wave, condition in parts])
-        masks = rearrange(mask, "(chunk query row) f t -> chunk query row f t", chunk=chunks, query=queries)
-        return masks.amax(dim=1, keepdim=True) if self._combine == "max" else masks
+        return self._rule(rearrange(mask, "(chunk query row) f t -> chunk query row f t", chunk=chunks, query=queries))
 
-    def _fade(self, mask: Float[Tensor, "query row freq frame"]) -> Float[Tensor, "query row freq frame"]:
+    def _fade(self, mask: Float[Tensor, "target row freq frame"]) -> Float[Tensor, "target row freq frame"]:
         """Fade the mask before into this one, over this one's first frames."""
         if self._tail is None:
             return mask

@@ -1,0 +1,51 @@
+"""From the masks of several conditions to those of the targets."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+_SMALLEST = 1e-6
+
+
+@dataclass(frozen=True)
+class MaskRule:
+    """Which conditions make which target, and which are to stay out of all of them.
+
+    Where a target's conditions are alternatives, the largest of their masks counts. What is unwanted competes with the
+    target: of a share that both masks claim, the target keeps m / (m + n).
+
+    Attributes:
+        targets: for each target the indices of its conditions, at least one.
+        unwanted: indices of the conditions to stay away from.
+    """
+
+    targets: tuple[tuple[int, ...], ...]
+    unwanted: tuple[int, ...] = ()
+
+    @classmethod
+    def each(cls, conditions: int) -> Self:
+        """A target for each condition."""
+        return cls(tuple((index,) for index in range(conditions)))
+
+    @classmethod
+    def largest(cls, conditions: int) -> Self:
+        """One target: the largest of all masks."""
+        return cls((tuple(range(conditions)),))
+
+    @property
+    def plain(self) -> bool:
+        """Whether every condition is a target of its own, in order."""
+        return not self.unwanted and all(group == (index,) for index, group in enumerate(self.targets))
+
+    def __call__(self, masks: Float[Tensor, "chunk condition row f t"]) -> Float[Tensor, "chunk target row f t"]:
+        """Combine the masks, 0..1, of all conditions."""
+        if self.plain:
+            return masks[:, : len(self.targets)]
+        wanted = torch.stack([masks[:, list(group)].amax(dim=1) for group in self.targets], dim=1)
+        if not self.unwanted:
+            return wanted
+        other = masks[:, list(self.unwanted)].amax(dim=1, keepdim=True)
+        return wanted * (wanted / (wanted + other).clamp(min=_SMALLEST))

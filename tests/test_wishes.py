@@ -1,0 +1,117 @@
+"""What is wanted and unwanted, together: which vectors and masks, what the report says, and that parts add up."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from recordings import WriteTone, tone
+
+from querysep.errors import QueryError
+from querysep.pipeline import Separator
+from querysep.pipeline.wishes import Wishes
+from querysep.queries.condition import Condition
+from querysep.queries.query import Query
+from querysep.types import Audio
+
+RATE = 32_000
+
+
+@pytest.fixture(scope="module")
+def separator(tiny_model: Path) -> Separator:
+    return Separator.load(tiny_model, "cpu")
+
+
+def condition(*rows: float) -> Condition:
+    vectors = torch.tensor(rows).reshape(-1, 1).expand(-1, 3).contiguous()
+    return Condition(Query.label(str(rows)), vectors, torch.zeros(len(rows), 2), ())
+
+
+def arranged(wishes: Wishes) -> tuple[list[float], tuple[tuple[int, ...], ...], tuple[int, ...]]:
+    vectors, rule = wishes.arranged()
+    return vectors[:, 0].tolist(), rule.targets, rule.unwanted
+
+
+def test_which_vectors_make_which_target() -> None:
+    one, two, parent, none = condition(1.0), condition(3.0), condition(5.0, 6.0), condition()
+    assert arranged(Wishes((one, two))) == ([2.0], ((0,),), ())
+    assert arranged(Wishes((one, none, two))) == ([2.0], ((0,),), ())
+    assert arranged(Wishes((one, parent, two))) == ([2.0, 5.0, 6.0], ((0, 1, 2),), ())
+    assert arranged(Wishes((one, parent), "max")) == ([1.0, 5.0, 6.0], ((0, 1, 2),), ())
+    assert arranged(Wishes((parent, one), "each", (two,))) == ([5.0, 6.0, 1.0, 3.0], ((0, 1), (2,)), (3,))
+    assert arranged(Wishes((one, two), "mean", (parent, one))) == ([2.0, 5.0, 6.0, 1.0], ((0,),), (1, 2, 3))
+
+
+def test_wanting_and_not_wanting_the_same_is_told(separator: Separator, write_tone: WriteTone) -> None:
+    mixture, example = write_tone(seconds=2), write_tone("dog.wav", frequency_hz=900)
+    both = separator.separate(mixture, example, not_=example)
+    assert any("nearly the same sound" in warning for warning in both.report.warnings)
+    assert Wishes((condition(1.0),), "mean", (condition(-1.0),)).clash() is None
+
+
+def test_what_is_unwanted_takes_from_the_target(separator: Separator, write_tone: WriteTone, tmp_path: Path) -> None:
+    path = write_tone("mix.wav", seconds=3, channels=2, sample_rate=44_100)
+    dog, bell = write_tone("dog.wav", seconds=2, frequency_hz=880), write_tone("bell.wav", frequency_hz=3_000)
+    plain = separator.separate(path, dog)
+    without = separator.separate(path, dog, not_=[bell, "span:1-2", "label:Rain"])
+    assert 0 < np.square(without.target.samples).sum() < np.square(plain.target.samples).sum()
+    whole = soundfile.read(path, dtype="float32")[0].T
+    np.testing.assert_allclose(without.target.samples + without.residual.samples, whole, atol=2**-24)
+    facts = without.report.not_queries
+    assert [fact.text for fact in facts] == [str(bell), "span:1-2", "label:Rain"]
+    assert all(0 <= fact.presence <= 1 for fact in facts)
+    (files,) = separator.separate_file(path, dog, tmp_path / "out", not_=[bell, "span:1-2", "label:Rain"])
+    written = soundfile.read(files.target, dtype="float32")[0].T
+    np.testing.assert_allclose(written, without.target.samples, atol=1e-6)
+    assert len(json.loads(files.report_path.read_text())["not_queries"]) == 3
+
+
+def test_every_target_of_several_keeps_the_unwanted_out(separator: Separator, write_tone: WriteTone) -> None:
+    path, bell = write_tone("mix.wav", seconds=2), write_tone("bell.wav", frequency_hz=3_000)
+    queries = [write_tone("dog.wav", frequency_hz=880), "label:Rain"]
+    together = separator.separate_each(path, queries, not_=bell)
+    for one, query in zip(together, queries, strict=True):
+        alone = separator.separate(path, query, not_=bell)
+        np.testing.assert_allclose(one.target.samples, alone.target.samples, atol=1e-6)
+        assert len(one.report.not_queries) == 1
+
+
+def test_streams_keep_it_out_as_well(separator: Separator, write_tone: WriteTone) -> None:
+    mixture = tone(2.5, RATE, 1).T
+    dog, bell = write_tone("dog.wav", frequency_hz=880), write_tone("bell.wav", frequency_hz=3_000)
+    wanted = separator.separate(mixture, dog, sample_rate=RATE, not_=bell).target.samples
+    blocks = (mixture[:, start : start + 4_000] for start in range(0, mixture.shape[1], 4_000))
+    streamed = np.concatenate(list(separator.stream(blocks, dog, RATE, not_=[bell])), axis=1)
+    np.testing.assert_allclose(streamed, wanted, atol=1e-6)
+    with pytest.raises(QueryError, match="a stream has none"):
+        separator.stream([mixture], dog, RATE, not_="span:1-2")
+
+
+def test_several_spans_are_averaged(separator: Separator) -> None:
+    time_s = np.arange(6 * RATE) / RATE
+    mixture = Audio((0.3 * np.sin(time_s * (3_000 + 400 * time_s)))[None].astype(np.float32), RATE)
+    both = separator.separate(mixture, ["span:0-2", Query.span(4, 6)])
+    assert [fact.text for fact in both.report.queries] == ["span:0-2", "span:4-6"]
+    assert both.report.queries[1].examples[0].used
+    parts = [Audio(mixture.samples[:, start : start + 2 * RATE], RATE) for start in (0, 4 * RATE)]
+    same = separator.separate(mixture, Query.audio(*parts))
+    np.testing.assert_allclose(both.target.samples, same.target.samples, atol=1e-6)
+
+
+def test_a_query_left_out_is_in_the_report_and_counts_no_more(
+    separator: Separator, write_tone: WriteTone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "querysep.queries.resolve.outliers", lambda vectors: torch.arange(len(vectors)) == len(vectors) - 1
+    )
+    paths = [write_tone(f"{number}.wav", frequency_hz=300 + 50 * number) for number in range(3)]
+    result = separator.separate(paths[0], list(paths))
+    assert [fact.examples_used for fact in result.report.queries] == [1, 1, 0]
+    assert [fact.examples[0].reason is None for fact in result.report.queries] == [True, True, False]
+    assert any("left out: " in warning and "2.wav" in warning for warning in result.report.warnings)
+    monkeypatch.undo()
+    two = separator.separate(paths[0], paths[:2])
+    np.testing.assert_allclose(result.target.samples, two.target.samples, atol=1e-6)
+    assert result.presence == pytest.approx(two.presence)
