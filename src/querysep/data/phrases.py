@@ -1,11 +1,11 @@
-"""Short made-up phrases for one instrument, and the MIDI file that plays them."""
+"""Short made-up phrases for one instrument: melodies, single notes and ways to play them."""
 
-import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 Style = Literal["melody", "chords", "beats", "kit"]
 
@@ -16,8 +16,23 @@ SCALES = (
     (0, 2, 4, 7, 9),
     (0, 3, 5, 7, 10),
 )
-TICKS_PER_SECOND = 1_000
-DRUM_CHANNEL = 9
+
+
+Articulation = Literal["phrase", "single notes", "staccato", "legato", "repeated", "swells"]
+ARTICULATIONS: tuple[Articulation, ...] = (
+    "phrase",
+    "single notes",
+    "phrase",
+    "staccato",
+    "legato",
+    "single notes",
+    "repeated",
+    "swells",
+)
+"""How a voice's clips are played, in turn; rhythms know phrases, single and repeated strokes only."""
+
+EXPRESSION = 11
+"""The MIDI controller that makes a held note louder and softer."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +43,120 @@ class Note:
     duration_s: float
     key: int
     velocity: int
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A MIDI controller is set."""
+
+    at_s: float
+    controller: int
+    value: int
+
+
+@dataclass(frozen=True)
+class Performance:
+    """What one instrument plays."""
+
+    notes: tuple[Note, ...]
+    turns: tuple[Turn, ...] = ()
+
+
+def perform(
+    articulation: Articulation, style: Style, keys: Sequence[int], length_s: float, rng: np.random.Generator
+) -> Performance:
+    """Make up what an instrument plays, in one way of playing.
+
+    Args:
+        articulation: the way.
+        style: see ``make_phrase``.
+        keys: the MIDI keys that may be struck.
+        length_s: seconds in which notes begin.
+        rng: where chance comes from.
+
+    Returns:
+        Notes in the order of their starts, none of them at or after ``length_s``.
+    """
+    rhythm = style in ("beats", "kit")
+    match articulation:
+        case "single notes":
+            return Performance(tuple(_single_notes(keys, length_s, rng, rhythm=rhythm)))
+        case "repeated":
+            return Performance(tuple(_repeated(keys, length_s, rng)))
+        case "swells" if not rhythm:
+            return _swells(keys, length_s, rng)
+        case "staccato" | "legato" if not rhythm:
+            low, high = (0.12, 0.35) if articulation == "staccato" else (0.98, 1.08)
+            return Performance(tuple(_held(make_phrase(style, keys, length_s, rng), rng.uniform(low, high), length_s)))
+        case _:
+            return Performance(tuple(make_phrase(style, keys, length_s, rng)))
+
+
+def _single_notes(keys: Sequence[int], length_s: float, rng: np.random.Generator, *, rhythm: bool) -> list[Note]:
+    """One note after the other with silence in between, from soft to loud, near one register."""
+    register = _register(keys, rng, 12)
+    notes = []
+    start_s = 0.0
+    while start_s < length_s:
+        duration_s = rng.uniform(0.1, 0.4) if rhythm else rng.uniform(0.4, 2.5)
+        notes.append(Note(start_s, duration_s, int(rng.choice(register)), int(rng.integers(30, 125))))
+        start_s += duration_s + (rng.uniform(0.2, 0.9) if rhythm else rng.uniform(0.1, 0.6))
+    return notes
+
+
+def _repeated(keys: Sequence[int], length_s: float, rng: np.random.Generator) -> list[Note]:
+    """Keys struck again and again, quickly, with rests: tremolo, trills and rolls."""
+    register = _register(keys, rng, 8)
+    notes = []
+    start_s = 0.0
+    while start_s < length_s:
+        pair = [int(key) for key in rng.choice(register, 2)]
+        if rng.random() < 0.6:
+            pair = pair[:1]
+        step_s, count = 1 / rng.uniform(5, 12), int(rng.integers(4, 20))
+        first, last = rng.integers(40, 120, 2)
+        for index in range(count):
+            if start_s >= length_s:
+                break
+            loudness = first + (last - first) * index / count + rng.normal(0, 5)
+            notes.append(Note(start_s, step_s * 0.85, pair[index % len(pair)], int(np.clip(loudness, 25, 127))))
+            start_s += step_s
+        start_s += rng.uniform(0.1, 0.8)
+    return notes
+
+
+def _swells(keys: Sequence[int], length_s: float, rng: np.random.Generator) -> Performance:
+    """Long notes that grow and fade; instruments that die away by themselves ignore most of it."""
+    register = _register(keys, rng, 10)
+    notes, turns = [], []
+    start_s = 0.0
+    while start_s < length_s:
+        duration_s = rng.uniform(1.5, 4.0)
+        notes.append(Note(start_s, duration_s, int(rng.choice(register)), int(rng.integers(70, 120))))
+        low, high, top = rng.uniform(35, 70), rng.uniform(95, 127), rng.uniform(0.2, 0.8)
+        for step in range(24):
+            place = step / 23
+            height = place / top if place < top else (1 - place) / (1 - top)
+            turns.append(Turn(start_s + place * duration_s * 0.98, EXPRESSION, int(low + (high - low) * height)))
+        start_s += duration_s + rng.uniform(0.02, 0.4)
+    return Performance(tuple(notes), tuple(turns))
+
+
+def _held(notes: Sequence[Note], share: float, length_s: float) -> list[Note]:
+    """Hold every note for a share of the time to the next start."""
+    starts = sorted({note.start_s for note in notes})
+    following = dict(zip(starts, [*starts[1:], max(length_s, starts[-1] + 0.3)], strict=True))
+    return [
+        replace(note, duration_s=max(0.06, min(share * (following[note.start_s] - note.start_s), 4.0)))
+        for note in notes
+    ]
+
+
+def _register(keys: Sequence[int], rng: np.random.Generator, width: int) -> npt.NDArray[np.int64]:
+    """Take neighbouring keys."""
+    width = min(width, len(keys))
+    low = int(rng.integers(len(keys) - width + 1))
+    return np.asarray(keys[low : low + width], dtype=np.int64)
 
 
 def make_phrase(style: Style, keys: Sequence[int], length_s: float, rng: np.random.Generator) -> list[Note]:
@@ -105,38 +234,3 @@ def _stride(figure: str, up: int, rng: np.random.Generator) -> int:
             return 2 * up
         case _:
             return int(rng.integers(-4, 5))
-
-
-def midi_file(notes: Sequence[Note], program: int, *, drums: bool) -> bytes:
-    """Write a phrase as a standard MIDI file with one track.
-
-    Args:
-        notes: of one instrument.
-        program: General MIDI program, or the number of the drum kit.
-        drums: play on the drum channel.
-
-    Returns:
-        The file.
-    """
-    channel = DRUM_CHANNEL if drums else 0
-    events = [(0, 0, bytes([0xC0 | channel, program]))]
-    for note in notes:
-        start = round(note.start_s * TICKS_PER_SECOND)
-        end = start + max(round(note.duration_s * TICKS_PER_SECOND), 1)
-        events.append((start, 2, bytes([0x90 | channel, note.key, note.velocity])))
-        events.append((end, 1, bytes([0x80 | channel, note.key, 0])))
-    track = bytearray(b"\x00\xff\x51\x03" + (1_000_000).to_bytes(3, "big"))
-    now = 0
-    for tick, _, message in sorted(events):
-        track += _variable_length(tick - now) + message
-        now = tick
-    track += b"\x00\xff\x2f\x00"
-    header = b"MThd" + struct.pack(">IHHH", 6, 0, 1, TICKS_PER_SECOND)
-    return header + b"MTrk" + struct.pack(">I", len(track)) + bytes(track)
-
-
-def _variable_length(number: int) -> bytes:
-    groups = [number & 0x7F]
-    while number := number >> 7:
-        groups.append(0x80 | (number & 0x7F))
-    return bytes(reversed(groups))
