@@ -1,6 +1,6 @@
 """A data set before training: what in it will hurt."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +12,7 @@ from querysep.data.check_labels import MARGIN, doubtful_labels
 from querysep.data.check_lists import FEW_CLIPS, check_lists, name_of
 from querysep.data.check_sound import levels
 from querysep.data.fingerprint import Fingerprint, Match, find_matches, fingerprint, groups
+from querysep.data.manifest import Clip
 from querysep.data.opening import OpenedRecordings
 from querysep.errors import DataError
 from querysep.progress import Progress, silent
@@ -131,27 +132,33 @@ def _check_sound(
 
 def _check_copies(opened: OpenedRecordings, matches: Sequence[Match]) -> Iterator[Finding]:
     """Tell of every copy beside one that is kept; of all, where a recording is in two splits."""
-    closest: dict[int, Match] = {}
+    by_clip: dict[int, list[Match]] = {}
     for match in matches:
-        closest.setdefault(match.first, match)
-        closest.setdefault(match.second, match)
+        by_clip.setdefault(match.first, []).append(match)
+        by_clip.setdefault(match.second, []).append(match)
     for group in groups(matches):
-        clips = [opened.clips[index] for index in group]
-        splits = sorted({clip.split for clip in clips})
-        first_labels = sorted({clip.labels[0] for clip in clips})
-        for index, clip in zip(group, clips, strict=True):
-            match = closest[index]
-            other = opened.clips[match.second if match.first == index else match.first]
+        clips = {index: opened.clips[index] for index in group}
+        splits = sorted({clip.split for clip in clips.values()})
+        first_labels = sorted({clip.labels[0] for clip in clips.values()})
+        for index, clip in clips.items():
+            error, other = _closest(index, by_clip[index], clips)
             detail = (
-                f"Same as {name_of(other)} (in {other.split}): {100 * match.error:.1f} % of the bits differ, "
+                f"Same as {name_of(other)} (in {other.split}): {100 * error:.1f} % of the bits differ, "
                 f"{len(group)} copies"
             )
             if len(first_labels) > 1:
                 detail += f" under the labels {', '.join(first_labels)}"
             if len(splits) > 1:
-                yield Finding(name_of(clip), "leak", f"{detail}, in {' and '.join(splits)}.", len(group))
+                yield Finding(name_of(clip), "leak", f"{detail}, in {' and '.join(splits)}.", 1 - error)
             elif index != group[0]:
-                yield Finding(name_of(clip), "duplicate", f"{detail}.", len(group) + len(first_labels))
+                yield Finding(name_of(clip), "duplicate", f"{detail}.", len(first_labels) - error)
+
+
+def _closest(index: int, matches: Sequence[Match], clips: Mapping[int, Clip]) -> tuple[float, Clip]:
+    """Return how far a clip's closest copy is from it, and the copy; one in another split comes first."""
+    found = [(match.error, clips[match.second if match.first == index else match.first]) for match in matches]
+    elsewhere = [(error, other) for error, other in found if other.split != clips[index].split]
+    return min(elsewhere or found, key=lambda pair: pair[0])
 
 
 def _check_labels(

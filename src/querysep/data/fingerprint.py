@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 RATE = 8_000
 HOP = 128
-MAX_ERROR = 0.25
+MAX_ERROR = 0.2
 _WINDOW = 2_048
 _BANDS = 33
 _LOW_HZ, _HIGH_HZ = 150.0, 3_500.0
