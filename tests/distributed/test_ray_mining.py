@@ -13,6 +13,7 @@ from synthetic_set import make_set
 
 from querysep.anchors.catalog import Catalog, read_catalog
 from querysep.anchors.choice import MiningSettings
+from querysep.anchors.embedding import embed_clips
 from querysep.anchors.mine import Engine, mine, mine_here
 from querysep.anchors.miner import Mined, Miner
 from querysep.anchors.relations import Relations
@@ -20,7 +21,8 @@ from querysep.data.opening import open_recordings
 from querysep.data.recordings import Recordings
 from querysep.detection.config import DetectorConfig
 from querysep.detection.htsat import Htsat
-from querysep.distributed.mining import ray_engine
+from querysep.detection.windows import embed
+from querysep.distributed.mining import ray_embedding, ray_engine
 
 ray = pytest.importorskip("ray")
 
@@ -90,6 +92,18 @@ def test_a_killed_worker_loses_nothing(
     pids = {int(path.name) for path in (tmp_path / "pids").iterdir()}
     assert killed[0] in pids and len(pids) > 2  # somebody took its place
     _assert_same(here, there)
+
+
+def test_clips_are_embedded_as_here(cluster: None, recordings: Recordings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("querysep.anchors.embedding._BATCH", 10)
+    torch.manual_seed(0)
+    network = Htsat(CONFIG).eval()
+    here = embed_clips(recordings, network)
+    for index in range(3):
+        wave = torch.from_numpy(recordings.read(index)[None].astype(np.float32) / 32768)
+        np.testing.assert_allclose(here[index], embed(network, wave)[0], atol=1e-5)
+    with ray_embedding(workers=2) as engine:
+        np.testing.assert_allclose(embed_clips(recordings, network, engine=engine), here, atol=1e-6)
 
 
 def _newest_worker(pids: Path) -> int:

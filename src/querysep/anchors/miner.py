@@ -15,7 +15,7 @@ from querysep.data.manifest import Clip
 from querysep.data.recordings import Recordings
 from querysep.detection.config import DetectorConfig
 from querysep.detection.htsat import Htsat
-from querysep.detection.windows import Heard, PresenceMap, detect_together, embed, hear
+from querysep.detection.windows import Heard, PresenceMap, detect_together, embed_together, hear
 from querysep.errors import ConfigError, DataError
 
 _BATCH = 8
@@ -220,19 +220,8 @@ class Miner:
     def _latents(self, cuts: list[NDArray[np.int16] | NDArray[np.float32]]) -> list[NDArray[np.float32]]:
         """Return the latent embeddings; those that are known already stand among the cuts as floats."""
         waiting = [index for index, cut in enumerate(cuts) if cut.dtype == np.int16]
-        longest = (self.network.config.frames - 1) * self.network.config.hop
-        latents: dict[int, NDArray[np.float32]] = {}
-        for first in range(0, len(waiting), _BATCH):
-            part = waiting[first : first + _BATCH]
-            waves = [cuts[index].astype(np.float32) / 32768.0 for index in part]
-            if all(wave.shape[0] <= longest for wave in waves):
-                with torch.inference_mode():
-                    rows = detect_together(self.network, waves, self._device).latent.float().cpu().numpy()
-            else:
-                rows = np.concatenate(
-                    [embed(self.network, torch.from_numpy(wave[None]).to(self._device)).cpu().numpy() for wave in waves]
-                )
-            latents.update(zip(part, rows, strict=True))
+        waves = [cuts[index].astype(np.float32) / 32768.0 for index in waiting]
+        latents = dict(zip(waiting, embed_together(self.network, waves, self._device, _BATCH), strict=True))
         return [latents.get(index, cut.astype(np.float32)) for index, cut in enumerate(cuts)]
 
     def _ten_seconds(self, sound: NDArray[np.int16], told: Counter[str]) -> NDArray[np.int16]:

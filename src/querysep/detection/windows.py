@@ -142,6 +142,32 @@ def hear(
     ]
 
 
+@torch.inference_mode()
+def embed_together(
+    network: Htsat, waves: Sequence[NDArray[np.float32]], device: torch.device | str = "cpu", batch: int = _BATCH
+) -> NDArray[np.float32]:
+    """Return the latent embeddings of sounds of different lengths: what ``embed`` gives of each alone.
+
+    Args:
+        network: the detector, in eval mode.
+        waves: each of shape (time,), mono at the detector's rate, at least one sample.
+        device: where the network is.
+        batch: sounds in one pass.
+
+    Returns:
+        Shape (wave, latent_dim).
+    """
+    longest = (network.config.frames - 1) * network.config.hop
+    found = np.zeros((len(waves), network.config.latent_dim), dtype=np.float32)
+    short = [index for index, wave in enumerate(waves) if wave.shape[0] <= longest]
+    for first in range(0, len(short), batch):
+        part = short[first : first + batch]
+        found[part] = _rows(detect_together(network, [waves[index] for index in part], device).latent)
+    for index in set(range(len(waves))).difference(short):
+        found[index] = _rows(embed(network, torch.from_numpy(waves[index][None]).to(device))[0])
+    return found
+
+
 def _rows(tensor: Tensor) -> NDArray[np.float32]:
     rows: NDArray[np.float32] = tensor.float().cpu().numpy()
     return rows

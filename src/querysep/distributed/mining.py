@@ -4,9 +4,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
+import numpy as np
+from numpy.typing import NDArray
+
+from querysep.anchors.embedding import EmbeddingEngine, embed_batch
 from querysep.anchors.mine import Engine
 from querysep.anchors.miner import Mined, Miner, mine_batch
 from querysep.data.recordings import Recordings
+from querysep.detection.htsat import Htsat
 from querysep.distributed.cluster import joined, over_batches
 from querysep.model import choose_device
 
@@ -36,6 +41,28 @@ def ray_engine(
 
     with joined(address):
         yield engine
+
+
+@contextmanager
+def ray_embedding(
+    address: str | None = None, workers: int | None = None, device: str = "cpu", gpus: float = 0.0
+) -> Iterator[EmbeddingEngine]:
+    """Give an engine for ``embed_clips`` that works on a Ray cluster; arguments as in ``ray_engine``."""
+
+    def engine(
+        network: Htsat, recordings: Recordings, batches: Sequence[Sequence[int]]
+    ) -> Iterator[NDArray[np.float32]]:
+        return over_batches(_prepare_embedding, (network, recordings, device), batches, workers, gpus)
+
+    with joined(address):
+        yield engine
+
+
+def _prepare_embedding(
+    network: Htsat, recordings: Recordings, device: str
+) -> Callable[[Sequence[int]], NDArray[np.float32]]:
+    chosen = choose_device(device)
+    return partial(embed_batch, network.to(chosen).eval(), recordings, device=chosen)
 
 
 def _prepare(miner: Miner, recordings: Recordings, device: str) -> Callable[[Sequence[int]], Mined]:
