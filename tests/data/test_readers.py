@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +281,13 @@ def test_an_hdf5_file_of_something_else(tmp_path: Path) -> None:
     (tmp_path / "b.h5").write_text("no")
     with pytest.raises(DataError, match="not an HDF5 pack"):
         open_recordings(tmp_path / "b.h5", RATE)
+
+
+def test_without_h5py_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pack(tmp_path / "a.h5", ["a.wav"], [[0, 1]])
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(DataError, match=r"querysep\[data\]"):
+        open_recordings(tmp_path / "a.h5", RATE)
 
 
 def test_packs_are_opened_anew_in_a_forked_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

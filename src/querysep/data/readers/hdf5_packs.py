@@ -69,7 +69,7 @@ def import_h5py() -> Any:
     try:
         import h5py
     except ImportError as error:
-        raise DataError("HDF5 packs need the extra 'train': pip install 'querysep[train]'.") from error
+        raise DataError("HDF5 packs need the extra 'data': pip install 'querysep[data]'.") from error
     return h5py
 
 
