@@ -11,8 +11,11 @@ from querysep.detection.config import DetectorConfig
 from querysep.detection.htsat import Htsat
 from querysep.errors import ConfigError
 from querysep.model import TrainedDetector, load_detector
+from querysep.separation.compact import CompactUnet
+from querysep.separation.config import SeparatorConfig
 from querysep.training.config import DetectorTraining
 from querysep.training.detector import DetectorModule, choose_validation, mean_average_precision, train_detector
+from querysep.training.separator import mean_sdri_db
 
 DETECTOR = DetectorConfig(n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4)
 FAST = {"warmup_steps": 1, "workers": 0, "batch_size": 4, "precision": "float32", "checkpoint_steps": 3}
@@ -89,3 +92,18 @@ def test_a_detector_begins_from_other_weights_by_the_names_of_its_classes(tmp_pa
         torch.testing.assert_close(weights["tscam_conv.weight"][ours_id], before["tscam_conv.weight"][theirs_id])
     with pytest.raises(ConfigError, match="another shape"):
         train_detector(bank, DETECTOR.model_copy(update={"depths": (1, 2)}), still, tmp_path / "other", start)
+
+
+def test_the_improvement_is_that_of_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A separator that halves the mixture: at equal energies, 10 log10(1 / (1/4 + 1/4)) = 3.01 dB."""
+    generator = torch.Generator().manual_seed(0)
+    tones = torch.sin(torch.arange(64_000) * torch.tensor([[0.05], [0.4], [1.1]]))
+    items = [
+        (torch.stack((tones[first], tones[second])), torch.rand(2, 4, generator=generator), torch.ones(2))
+        for first, second in ((0, 1), (1, 2), (2, 0))
+    ]
+    network = CompactUnet(SeparatorConfig(architecture="compact", channels=(8, 16), condition_dim=4)).eval()
+    monkeypatch.setattr(CompactUnet, "forward", lambda self, mixture, condition: 0.5 * mixture)
+    assert mean_sdri_db(network, items) == pytest.approx(3.01, abs=0.02)
+    monkeypatch.setattr(CompactUnet, "forward", lambda self, mixture, condition: mixture)
+    assert mean_sdri_db(network, items) == pytest.approx(0.0, abs=1e-4)

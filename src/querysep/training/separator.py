@@ -1,5 +1,6 @@
 """Training the separator on pairs of anchor segments."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from querysep.anchors.catalog import read_catalog
+from querysep.anchors.catalog import Catalog, read_catalog
 from querysep.anchors.label_bank import label_bank
 from querysep.dsp.stft import stft
 from querysep.errors import DataError
@@ -19,7 +20,10 @@ from querysep.separation.config import SeparatorConfig
 from querysep.separation.network import SeparatorNetwork
 from querysep.training.config import SeparatorTraining
 from querysep.training.runner import QueryModule, run
-from querysep.training.separator_items import SeparatorItems
+from querysep.training.separator_items import Item, SeparatorItems, validation_items
+
+_VALIDATED = 64  # mixtures
+_BATCH = 8
 
 
 class SeparatorModule(QueryModule[SeparatorNetwork]):
@@ -31,6 +35,16 @@ class SeparatorModule(QueryModule[SeparatorNetwork]):
 
     network: SeparatorNetwork
     training_config: SeparatorTraining
+
+    def __init__(self, network: SeparatorNetwork, training: SeparatorTraining, validation: Sequence[Item] = ()) -> None:
+        super().__init__(network, training)
+        self._validation = tuple(validation)
+
+    def validate(self) -> dict[str, float]:
+        """Return the mean SDR improvement over the mixtures of the validation side, dB."""
+        if not self._validation:
+            return {}
+        return {"validation_sdri_db": mean_sdri_db(self.average, self._validation)}
 
     def batch_loss(self, batch: Any) -> Tensor:
         """Return the loss of a batch of ``Mix``: segments (batch, source, time), conditions (batch, 2, condition_dim).
@@ -52,6 +66,34 @@ class SeparatorModule(QueryModule[SeparatorNetwork]):
         floor = 10.0 ** (-self.training_config.snr_floor_db / 10.0)
         energy = mixtures.abs().square().sum(dim=(1, 2)).clamp(min=1e-8)
         return (10.0 * torch.log10(error / energy + floor)).mean()
+
+
+@torch.no_grad()
+def mean_sdri_db(network: SeparatorNetwork, items: Sequence[Item]) -> float:
+    """Return by how much the SNR over the whole length gets better, in the mean over both queries of each mixture.
+
+    Args:
+        network: a separator, in eval mode.
+        items: mixtures whose queries are all in them.
+    """
+    device = next(network.parameters()).device
+    improvements = []
+    for first in range(0, len(items), _BATCH):
+        segments, conditions, _ = (
+            torch.stack(parts).to(device) for parts in zip(*items[first : first + _BATCH], strict=True)
+        )
+        mixtures = segments.sum(dim=1, keepdim=True).repeat_interleave(2, dim=0)
+        targets = segments[:, :2].flatten(0, 1)[:, None]
+        estimates = network(mixtures, conditions.flatten(0, 1)).float()
+        before, after = ((targets - guess).square().sum(dim=(1, 2)) for guess in (mixtures, estimates))
+        improvements.append(10.0 * torch.log10(before.clamp(min=1e-12) / after.clamp(min=1e-12)))
+    return float(torch.cat(improvements).mean())
+
+
+def _validation(catalog: Catalog) -> list[Item]:
+    """Return fixed mixtures of the validation side; none where it has not two classes."""
+    classes = {anchor.label for anchor in catalog.anchors if anchor.split == "validation"}
+    return validation_items(catalog, _VALIDATED, seed=0) if len(classes) > 1 else []
 
 
 def mask_for_pairs(network: SeparatorNetwork, magnitude: Tensor, conditions: Tensor) -> Tensor:
@@ -123,7 +165,7 @@ def train_separator(
         )
     torch.manual_seed(training.seed)
     network = build_separator(shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    module = SeparatorModule(network, training)
+    module = SeparatorModule(network, training, _validation(catalog))
     trained = run(module, SeparatorItems(catalog, training), folder, progress)
     config = ModelConfig(
         name=provenance.name,
