@@ -199,6 +199,18 @@ def test_a_store_goes_to_a_process_that_starts_afresh(store: ClipStore, tmp_path
     assert done.stdout.strip() == f"20 {MadeUp(20).read(3)[:2].tolist()}"
 
 
+def test_another_process_opens_the_table_itself(store: ClipStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = ClipStore(store.uri).sound
+    reader.direct = False
+    reader.read(3)
+    opened_here = reader._dataset
+    reader.read(3)
+    assert reader._dataset is opened_here
+    monkeypatch.setattr("os.getpid", lambda: -1)  # as after a fork
+    np.testing.assert_array_equal(reader.read(3), MadeUp(20).read(3))
+    assert reader._dataset is not opened_here
+
+
 def test_a_reader_sees_the_rows_that_were_there_when_it_opened(tmp_path: Path) -> None:
     pack(MadeUp(3), tmp_path)
     old = ClipStore(tmp_path)
