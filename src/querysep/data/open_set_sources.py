@@ -16,8 +16,8 @@ from querysep.data.splitting import rank
 
 SPEECH = frozenset({"Speech", "Female speech, woman speaking", "Male speech, man speaking"})
 MUSIC = "Music"
-SPEECH_S = 12_000.0
-MUSIC_FILES = 170
+SPEECH_S = 13_000.0
+MUSIC_FILES = 240
 MUSIC_EXCERPT_S = 36.0
 EXCERPT_S = 30.0
 
