@@ -3,8 +3,9 @@
 python benchmarks/store.py [--data /work/data/open] [--clips 600] [--reads 400] [--rounds 7] [--s3]
 
 All read the same segments, in turns; the table gives the medians over rounds and processes of wall-clock and CPU time
-of a segment, and their ratios. On a busy machine the CPU times are the fairer ones. HDF5 is laid out as by audioset_tagging_cnn: int16, every clip padded or cut to 10 s, the file opened for each
-item and the row of the clip read. Files are in the page cache, so this measures the work, not the disk.
+of a segment, and their ratios. On a busy machine the CPU times are the fairer ones. HDF5 is laid out as by
+audioset_tagging_cnn: int16, every clip padded or cut to 10 s, the file opened for each item and the row of the clip
+read. Files are in the page cache, so this measures the work, not the disk.
 --s3 adds, for information, the same store on an S3 server on this machine (moto).
 """
 

@@ -163,8 +163,10 @@ def test_two_writers_without_a_lock_are_noticed(tmp_path: Path, monkeypatch: pyt
     uri = str(tmp_path / "clips.lance")
     with TableWriter(uri, "clips", clip_schema(), {"sample_rate": RATE}) as writer:
         pack(MadeUp(4), tmp_path)
+        before = sorted(Path(uri).rglob("*.manifest"))
         with pytest.raises(DataError, match="Another process"):
             writer.append([])
+        assert sorted(Path(uri).rglob("*.manifest")) == before
     _assert_holds(ClipStore(tmp_path), MadeUp(4))
 
 
