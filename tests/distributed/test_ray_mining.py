@@ -38,6 +38,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own: there are many, 
 def cluster() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # the workers need slow_recordings
+        patch.setenv("RAY_worker_niceness", "0")
+        patch.setenv("RAY_enable_worker_prestart", "0")
         ray.init(num_cpus=2, object_store_memory=80_000_000, include_dashboard=False, log_to_driver=False)
         yield
         ray.shutdown()
@@ -102,7 +104,7 @@ def test_clips_are_embedded_as_here(cluster: None, recordings: Recordings, monke
     for index in range(3):
         wave = torch.from_numpy(recordings.read(index)[None].astype(np.float32) / 32768)
         np.testing.assert_allclose(here[index], embed(network, wave)[0], atol=1e-5)
-    with ray_embedding(workers=2) as engine:
+    with ray_embedding(workers=1) as engine:
         np.testing.assert_allclose(embed_clips(recordings, network, engine=engine), here, atol=1e-6)
 
 

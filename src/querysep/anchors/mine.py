@@ -99,12 +99,13 @@ def mine(
     ) as writer:
         report.started_over = writer.put_aside is not None
         batches = _batches(recordings, splits, writer.done, report)
+        before = report.clips - sum(len(batch) for batch in batches)
         waiting = Mined()
         for mined in engine(miner, recordings, batches):
             waiting.add(mined)
             report.mined += len(mined.keys)
-            progress(report.mined + len(report.unreadable), report.clips, "mining anchors")
             report.unreadable.update(mined.unreadable)
+            progress(before + report.mined + len(report.unreadable), report.clips, "mining anchors")
             if len(waiting.keys) >= _COMMIT_CLIPS:
                 waiting = _commit(writer, miner, waiting, report)
         _commit(writer, miner, waiting, report)

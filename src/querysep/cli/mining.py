@@ -58,7 +58,7 @@ def mine(
     address: Annotated[
         str | None, typer.Option(help="Of the Ray cluster; by default one is started on this machine.")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes on the Ray cluster.", min=1)] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes on the Ray cluster, at most.", min=1)] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     quiet: Quiet = False,
 ) -> None:

@@ -81,7 +81,7 @@ def over_batches(
         prepare: called once in each worker with ``arguments``; returns the function.
         arguments: sent to each machine once.
         batches: what the function is called with, one after the other.
-        workers: processes; None: as many as the cluster has room for.
+        workers: processes at most; None: as many as the cluster has room for.
         gpus: that each worker needs.
 
     Returns:
@@ -101,7 +101,7 @@ def over_batches(
             batch_size=1,
             num_cpus=None if gpus else 1,
             num_gpus=gpus or None,
-            compute=ray.data.ActorPoolStrategy(size=min(workers or most, len(rows))),
+            compute=ray.data.ActorPoolStrategy(size=min(workers or most, most, len(rows))),
             max_restarts=-1,
             max_task_retries=-1,
         )
