@@ -63,14 +63,23 @@ def render(
         Path | None,
         typer.Option(help="Folder for what is fetched; by default the user's cache.", metavar="DIR"),
     ] = None,
+    music: Annotated[
+        bool, typer.Option("--music/--no-music", help="Render scores with stems too (needs the data extra).")
+    ] = True,
     quiet: Quiet = False,
 ) -> None:
-    """Add instruments rendered from a free soundfont to a set (needs the program fluidsynth)."""
+    """Add instruments rendered from free soundfonts to a set: phrases, and scores with a stem for each part."""
     from querysep.data.rendering import render_instruments
+    from querysep.data.rendering_music import render_music
 
     with progress_bar(quiet=quiet) as progress:
         clips = render_instruments(output, cache=cache or _user_cache(), progress=progress)
     typer.echo(f"{len(clips)} clips")
+    if music:
+        with progress_bar(quiet=quiet) as progress:
+            pieces = render_music(output, cache=cache or _user_cache(), progress=progress)
+        typer.echo(f"{len(pieces)} excerpts of scores, {sum(len(piece.stems) for piece in pieces)} stems")
+        show_paths([output / "multitrack.jsonl"])
     show_paths([output / "manifest.jsonl"])
 
 
