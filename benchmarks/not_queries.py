@@ -42,12 +42,12 @@ WIDEST = {
 }
 RULES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "without --not": lambda m, n: m,
-    "rule": lambda m, n: MaskRule(((0,),), (1,))(torch.stack((m, n), dim=1)[:, :, None])[:, 0, 0],
+    "rule: m 3m/(3m + n)": lambda m, n: MaskRule(((0,),), (1,))(torch.stack((m, n), dim=1)[:, :, None])[:, 0, 0],
     "m^2, n ignored": lambda m, n: m * m,
     "m (1 - n)": lambda m, n: m * (1 - n),
     "m m/(m + n)": lambda m, n: m * m / (m + n + 1e-6),
     "m m^2/(m^2 + n^2)": lambda m, n: m**3 / (m**2 + n**2 + 1e-6),
-    "m 3m/(3m + n)": lambda m, n: 3 * m * m / (3 * m + n + 1e-6),
+    "m (1 - n/2(m + n))": lambda m, n: m * (1 - 0.5 * n / (m + n + 1e-6)),
     "m m/(m + n(1 - m))": lambda m, n: m * m / (m + n * (1 - m) + 1e-6),
     "m m/(m + 3n(1 - m))": lambda m, n: m * m / (m + 3 * n * (1 - m) + 1e-6),
     "max(0, m - n/2)": lambda m, n: (m - n / 2).clamp(min=0),
