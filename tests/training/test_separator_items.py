@@ -148,16 +148,19 @@ def test_an_absent_query_is_of_a_class_that_is_in_no_clip_of_the_mixture() -> No
 
 def test_hard_mixtures_are_of_classes_that_are_alike() -> None:
     catalog = _catalog()
-    means = {label: catalog.latents[[a.label == label for a in catalog.anchors]].mean(0) for label, _, _ in CLIPS}
-
-    def distance(share: float) -> float:
-        items = SeparatorItems(catalog, SeparatorTraining(hard_share=share, sources=(1, 0, 0)))
-        items._near = [near[:1] for near in items._near]
-        pairs = [items.mix(np.random.default_rng(index)).chosen for index in range(200)]
-        labels = [[catalog.anchors[one].label for one in pair] for pair in pairs]
-        return float(np.mean([np.linalg.norm(means[one] - means[other]) for one, other in labels]))
-
-    assert distance(1.0) < 0.9 * distance(0.0)
+    labels = sorted({anchor.label for anchor in catalog.anchors})
+    means = np.stack([catalog.latents[[a.label == label for a in catalog.anchors]].mean(axis=0) for label in labels])
+    means = means - means.mean(axis=0)
+    alike = means @ means.T / np.outer(np.linalg.norm(means, axis=1), np.linalg.norm(means, axis=1))
+    items = SeparatorItems(catalog, SeparatorTraining(hard_share=1.0, sources=(1, 0, 0)))
+    bell, rest = labels.index("Bell"), [label != "Bell" for label in labels]
+    farthest_two = {labels[index] for index in np.argsort(np.where(rest, alike[bell], np.inf))[:2]}
+    seconds = Counter()
+    for index in range(400):
+        first, second = (catalog.anchors[one].label for one in items.mix(np.random.default_rng(index)).chosen)
+        if first == "Bell":
+            seconds[second] += 1
+    assert sum(seconds.values()) > 20 and not farthest_two & set(seconds)
 
 
 def test_weak_and_impure_anchors_can_be_left_out() -> None:
