@@ -115,3 +115,15 @@ def test_a_query_left_out_is_in_the_report_and_counts_no_more(
     two = separator.separate(paths[0], paths[:2])
     np.testing.assert_allclose(result.target.samples, two.target.samples, atol=1e-6)
     assert result.presence == pytest.approx(two.presence)
+
+
+def test_keeping_out_what_is_not_there_is_told(
+    separator: Separator, write_tone: WriteTone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, bell = write_tone("mix.wav", seconds=1), write_tone("bell.wav", frequency_hz=3_000)
+    for presence, told in ((0.04, True), (0.4, False)):
+        monkeypatch.setattr("querysep.pipeline.one_pass.presence_score", lambda profile, heard, p=presence: p)
+        warnings = separator.separate(path, "label:Dog", not_=bell).report.warnings
+        assert any("--not" in warning and "not there" in warning for warning in warnings) == told
+    silent = separator.separate(np.zeros((1, RATE)), "label:Dog", sample_rate=RATE, not_=bell)
+    assert silent.report.warnings == ["The mixture is silent, so the target is silent too."]

@@ -96,7 +96,7 @@ class Job:
             combine=self.wishes.combine,
             per_channel=self.per_channel,
             presence=presence,
-            warnings=self._warnings([self.wishes.wanted[index] for index in group], presence, limited),
+            warnings=self._warnings([self.wishes.wanted[index] for index in group], presence, not_facts, limited),
         )
 
     def _presence(self, facts: list[QueryFacts]) -> float:
@@ -106,7 +106,9 @@ class Job:
         presences = [fact.presence for fact in facts if fact.examples_used]
         return sum(presences) / len(presences)
 
-    def _warnings(self, conditions: list[Condition], presence: float, limited: int) -> list[str]:
+    def _warnings(
+        self, conditions: list[Condition], presence: float, not_facts: list[QueryFacts], limited: int
+    ) -> list[str]:
         found = [warning for condition in (*conditions, *self.wishes.unwanted) for warning in condition.warnings]
         clash = self.wishes.clash()
         found += [clash] if clash else []
@@ -114,6 +116,12 @@ class Job:
             found.append("The mixture is silent, so the target is silent too.")
         elif presence < HARDLY_PRESENT:
             found.append(f"The queried sound was hardly found in the mixture (presence {presence:.2f}).")
+        found += [
+            f"--not '{fact.text}' was hardly found in the mixture (presence {fact.presence:.2f}); keeping out what "
+            "is not there costs some of the target."
+            for fact in not_facts
+            if fact.presence < HARDLY_PRESENT and not self._pass.is_silent
+        ]
         if self.source.sample_rate < _LOW_RATE:
             found.append(
                 f"The mixture's rate is only {self.source.sample_rate} Hz; with nothing above "
