@@ -99,3 +99,14 @@ def test_about_a_twelfth_of_what_is_trained_on_is_for_validation() -> None:
     sides = divide(rows, HELD_OUT).sides
     assert 25 <= sum(sides[row.key].split == "validation" for row in rows if row.label == "Rain") <= 28
     assert not any(sides[row.key].split == "validation" for row in rows if row.label == "Dog")
+
+
+@given(pinned_candidates())
+def test_no_part_of_a_torn_origin_is_for_validation(rows: list[Candidate]) -> None:
+    for key, side in divide([*rows, *(replace(row, key=f"{row.key}b") for row in rows)], HELD_OUT).sides.items():
+        assert side.split != "validation" or not side.origin.endswith(f"#{key}")
+
+
+def test_a_torn_kit_stays_out_of_validation() -> None:
+    rows = [Candidate(f"file{index}", "Clap", "kit", "test" if index < 4 else "train") for index in range(40)]
+    assert {side.split for side in divide(rows, HELD_OUT).sides.values()} == {"train", "test"}

@@ -43,6 +43,12 @@ def test_loudness_is_rms_re_full_scale(level: float, db: float) -> None:
     assert loudness_db(samples) == pytest.approx(db, abs=0.05)
 
 
+def test_silence_in_a_clip_makes_it_less_loud() -> None:
+    samples = np.zeros(100, dtype=np.int16)
+    samples[:50] = 16_384
+    assert loudness_db(samples) == pytest.approx(-9.0, abs=0.05)
+
+
 def test_clips_are_counted_by_class_split_and_licence() -> None:
     clips = [
         clip("a", ("Rain", "Water"), 36.0),

@@ -180,10 +180,11 @@ def _split_by_file(members: Iterable[Candidate], sides: dict[str, Side]) -> None
 
 
 def _set_validation_apart(candidates: Iterable[Candidate], sides: dict[str, Side]) -> None:
-    """Move whole origins from the training to the validation side."""
+    """Move whole origins from the training to the validation side; parts of a torn origin stay."""
     trained = [replace(one, origin=sides[one.key].origin) for one in candidates if sides[one.key].split == "train"]
-    tested = {side.origin for side in sides.values() if side.split == "test"}
-    apart = _grow(trained, (), excluded=tested, wanted=wanted_for_validation, most_share=MOST_VALIDATION_SHARE)
+    excluded = {side.origin for side in sides.values() if side.split == "test"}
+    excluded |= {one.origin for one in trained if one.origin.endswith(f"#{one.key}")}
+    apart = _grow(trained, (), excluded=excluded, wanted=wanted_for_validation, most_share=MOST_VALIDATION_SHARE)
     for one in trained:
         if one.origin in apart:
             sides[one.key] = replace(sides[one.key], split="validation")
