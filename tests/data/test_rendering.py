@@ -108,6 +108,9 @@ def test_families_and_voices_take_turns() -> None:
     assert len({label for label, _ in counts}) == 47
     played = Counter(one for one, _ in tasks)
     guitars = [one for one in played if one.label == "Acoustic guitar" and one.split == "train"]
+    assert set(guitars) == {
+        one for one in read_instruments() if one.label == "Acoustic guitar" and one.split == "train"
+    }
     by_family = Counter(
         {
             family: sum(played[one] for one in guitars if one.family == family)

@@ -48,8 +48,8 @@ def test_a_chorale_is_read_as_it_is_written(tmp_path: Path) -> None:
         read_score("bach/none.mxl", tmp_path)
 
 
-def test_dynamics_set_velocities_and_chords_and_grace_notes_are_understood() -> None:
-    from music21 import dynamics, note, stream
+def test_dynamics_ties_and_grace_notes_are_understood() -> None:
+    from music21 import dynamics, note, stream, tie
 
     from querysep.data.scores import _notes_of
 
@@ -60,13 +60,17 @@ def test_dynamics_set_velocities_and_chords_and_grace_notes_are_understood() -> 
     part.insert(1, dynamics.Dynamic("ff"))
     part.insert(1, note.Rest(quarterLength=1))
     part.insert(2, note.Note("E4", quarterLength=2))
-    assert _notes_of(part) == [ScoreNote(0, 1, 60, 45), ScoreNote(2, 2, 64, 106)]
+    for start, kind in ((4, "start"), (5, "stop")):
+        tied = note.Note("F4", quarterLength=1)
+        tied.tie = tie.Tie(kind)
+        part.insert(start, tied)
+    assert _notes_of(part) == [ScoreNote(0, 1, 60, 45), ScoreNote(2, 2, 64, 106), ScoreNote(4, 2, 65, 106)]
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 2**32))
 def test_an_excerpt_holds_what_sounds_in_it(seed: int) -> None:
-    silent = Part("Flute", tuple(ScoreNote(200.0 + place, 1.0, 80, 80) for place in range(5)))
+    silent = Part("Flute", tuple(ScoreNote(12.0 * place, 0.5, 80, 80) for place in range(5)))
     excerpt = take_excerpt([*_chorale(), silent], 4, np.random.default_rng(seed))
     assert excerpt is not None
     length = excerpt.duration_s / excerpt.quarter_s

@@ -192,23 +192,21 @@ def _parse(piece: str) -> list[Part]:
     try:
         with _READING:
             score = converter.parse(corpus.getWork(piece))
-            read = [
-                (str(part.partName or ""), _notes_of(part.stripTies())) for part in score.getElementsByClass("Part")
-            ]
+            read = [(str(part.partName or ""), _notes_of(part)) for part in score.getElementsByClass("Part")]
     except Exception as error:  # music21 raises whatever a score provokes
         raise DataError(f"music21 cannot read its score '{piece}': {error}.") from error
     return [Part(name, tuple(notes)) for name, notes in read if notes]
 
 
 def _notes_of(part: object) -> list[ScoreNote]:
-    """Flatten a part of music21: dynamics set the velocity of what follows; grace notes are left out."""
+    """Flatten a part of music21, tied notes as one: dynamics set the velocity of what follows; grace notes are left out."""
     from music21 import dynamics, note, stream
 
     loudness = USUAL_LOUDNESS
     notes = []
     if not isinstance(part, stream.Stream):  # pragma: no cover - music21 gives streams
         return []
-    for element in part.flatten():
+    for element in part.stripTies().flatten():
         if isinstance(element, dynamics.Dynamic):
             loudness = LOUDNESS.get(str(element.value), loudness)
         elif isinstance(element, note.NotRest) and element.quarterLength > 0:
