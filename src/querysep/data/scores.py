@@ -199,7 +199,7 @@ def _parse(piece: str) -> list[Part]:
 
 
 def _notes_of(part: object) -> list[ScoreNote]:
-    """Flatten a part of music21, tied notes as one: dynamics set the velocity of what follows; grace notes are left out."""
+    """List a part's notes, tied ones as one; dynamics set the velocity of what follows, grace notes are left out."""
     from music21 import dynamics, note, stream
 
     loudness = USUAL_LOUDNESS
