@@ -4,7 +4,8 @@ python recipes/open_set/make_lists.py
 
 Reads the lists beside it: ``first_edition.csv.gz`` (what the first edition listed, and on which side each
 recording lay), ``measured.csv.gz`` (by ``measure.py``), ``rules.csv`` (package, pattern on the path, class: the first
-that fits holds) and ``overrides.csv`` (labels mended or dropped, with the reason; no label: drop).
+that fits holds), ``copies.csv`` (by ``find_copies.py``) and ``overrides.csv`` (labels mended or dropped, with the
+reason; no label: drop).
 """
 
 import csv
@@ -128,6 +129,10 @@ def main() -> None:
     measured = read("measured.csv.gz")
     found, refused = by_rules(measured, {key(row) for row in FIRST})
     rows, copies = without_copies([*FIRST, *found], {key(row): row for row in measured})
+    heard_twice = {key(row) for row in read("copies.csv")}
+    before = len(rows)
+    rows = [row for row in rows if key(row) not in heard_twice]
+    copies += before - len(rows)
     rows, used = mended(rows)
     count = Counter(row["label"] for row in rows)
     old = {row["label"] for row in FIRST}
