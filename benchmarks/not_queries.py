@@ -136,7 +136,7 @@ def main() -> None:
         conditions = resolve([Query.audio(three.query), Query.audio(three.not_query)], ear)
         vectors = torch.cat([condition.vectors for condition in conditions])
         for case, waves in (("there", three.waves), ("not there", three.waves[:2])):
-            mixture = np.sum(waves, axis=0, dtype=np.float32)
+            mixture: NDArray[np.float32] = np.stack(waves).sum(axis=0)
             spectrum = stft(torch.from_numpy(mixture)[None], config.n_fft, config.hop)
             wanted, unwanted = model.separator.mask_of_magnitude(spectrum.abs().expand(2, -1, -1), vectors)[:, None]
             before = snr_db(waves[0], mixture)

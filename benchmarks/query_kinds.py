@@ -47,8 +47,8 @@ class Askers:
         self._vectors: dict[str, Tensor | None] = {}
         self.found: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
 
-    def vectors(self, label: str) -> dict[str, Tensor]:
-        """Return vectors of shape (alternative, condition_dim) by name of the way."""
+    def vectors(self, label: str, other: str) -> dict[str, Tensor]:
+        """Return vectors of shape (alternative, condition_dim) by name of the way; ``other`` is in the mixture too."""
         ways = {}
         for count, bad in GROUPS:
             if len(self._clips[label]) < (count - bad):
@@ -62,22 +62,25 @@ class Askers:
             if count > 1:
                 ways[f"{name}, averaged"] = every.mean(dim=0, keepdim=True)
                 self.found[count, bad].append((int(left_out[count - bad :].sum()), int(left_out[: count - bad].sum())))
-        return ways | self._labels(label)
+        return ways | self._labels(label, other)
 
-    def _labels(self, label: str) -> dict[str, Tensor]:
+    def _labels(self, label: str, other: str) -> dict[str, Tensor]:
         bank = self._model.label_bank
         if bank is None:
             return {}
         book = LabelBook(bank)
         try:
-            ways = {"label": bank.conditions[list(book.find(label).rows)]}
+            ways = {"label": bank.conditions[list(book.find(label).rows)].mean(dim=0, keepdim=True)}
         except QueryError:
             return {}
-        for parent in book.ancestors(label) if label in [row.label for row in bank.rows] else ():
+        labels = [row.label for row in bank.rows]
+        for parent in book.ancestors(label) if label in labels else ():
             rows = book.find(parent).rows
+            if other == parent or other in [labels[row] for row in rows]:
+                break  # the parent asks for both
             if len(rows) >= 3:
                 below = bank.conditions[list(rows)]
-                return ways | {"parent label": below, "parent label, averaged": below.mean(dim=0, keepdim=True)}
+                return ways | {"parent label": below.mean(dim=0, keepdim=True), "parent label, largest mask": below}
         return ways
 
     def _embed(self, clips: list[Clip], count: int) -> list[Tensor]:
@@ -124,7 +127,7 @@ def main() -> None:
     askers = Askers(model, given.data, given.seed)
     gains: dict[str, list[float]] = defaultdict(list)
     for pair in OpenMixtures(given.data / "manifest.jsonl", given.seed).draw(given.mixtures, False):
-        for way, vectors in askers.vectors(pair[0].label).items():
+        for way, vectors in askers.vectors(pair[0].label, pair[1].label).items():
             gains[way].append(gain_db(model, pair, vectors))
     print("| asked by | mixtures | SDRi, dB | 95 % interval |\n| --- | --: | --: | --- |")
     for way, values in gains.items():

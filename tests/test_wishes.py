@@ -35,13 +35,12 @@ def arranged(wishes: Wishes) -> tuple[list[float], tuple[tuple[int, ...], ...], 
 
 
 def test_which_vectors_make_which_target() -> None:
-    one, two, parent, none = condition(1.0), condition(3.0), condition(5.0, 6.0), condition()
+    one, two, three, none = condition(1.0), condition(3.0), condition(8.0), condition()
     assert arranged(Wishes((one, two))) == ([2.0], ((0,),), ())
     assert arranged(Wishes((one, none, two))) == ([2.0], ((0,),), ())
-    assert arranged(Wishes((one, parent, two))) == ([2.0, 5.0, 6.0], ((0, 1, 2),), ())
-    assert arranged(Wishes((one, parent), "max")) == ([1.0, 5.0, 6.0], ((0, 1, 2),), ())
-    assert arranged(Wishes((parent, one), "each", (two,))) == ([5.0, 6.0, 1.0, 3.0], ((0, 1), (2,)), (3,))
-    assert arranged(Wishes((one, two), "mean", (parent, one))) == ([2.0, 5.0, 6.0, 1.0], ((0,),), (1, 2, 3))
+    assert arranged(Wishes((one, three, two), "max")) == ([1.0, 8.0, 3.0], ((0, 1, 2),), ())
+    assert arranged(Wishes((three, one), "each", (two,))) == ([8.0, 1.0, 3.0], ((0,), (1,)), (2,))
+    assert arranged(Wishes((one, two), "mean", (three, one))) == ([2.0, 8.0, 1.0], ((0,),), (1, 2))
 
 
 def test_wanting_and_not_wanting_the_same_is_told(separator: Separator, write_tone: WriteTone) -> None:

@@ -43,7 +43,8 @@ def book() -> LabelBook:
         ("hi hat", ["Hi-hat"]),
         ("kick drum", ["Bass drum"]),
         ("man speaking", [LABELS[4]]),
-        ("Speech", ["Speech", LABELS[4]]),  # its own examples, and its kinds
+        ("Speech", ["Speech"]),  # it has examples of its own
+        ("Human voice", ["Speech", LABELS[4]]),
         ("Animal", ["Dog", LABELS[1], LABELS[2]]),
         ("Livestock, farm animals, working animals", [LABELS[2]]),
         ("warnings", ["My own siren"]),  # a parent that only the bank knows

@@ -97,7 +97,7 @@ class OnePass:
         return np.concatenate(taken, axis=1)
 
     def presences(self) -> tuple[list[float], list[float]]:
-        """Give the presence score of each wanted and each unwanted query; of alternatives the most present counts.
+        """Give the presence score of each wanted and each unwanted query; 0 for one whose examples were all left out.
 
         Call it once, after the last piece, if it listened.
         """

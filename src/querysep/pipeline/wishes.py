@@ -1,6 +1,6 @@
 """What is asked for and what is to stay out, as the separator takes it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,11 +36,7 @@ class Wishes:
         return [[index] for index in everything] if self.combine == "each" else [everything]
 
     def arranged(self) -> tuple[Float[Tensor, "condition condition_dim"], MaskRule]:
-        """Give all vectors and the rule for their masks.
-
-        The mean is taken over the queries of one vector each. A label that stands for several classes is kept beside
-        it, as alternatives: the mean of a dog, a horse and a bird is none of them.
-        """
+        """Give all vectors and the rule for their masks."""
         groups = [list(self._vectors([self.wanted[index] for index in group])) for group in self.groups()]
         groups.append([vector for condition in self.unwanted for vector in condition.vectors])
         vectors = torch.stack([vector for group in groups for vector in group])
@@ -51,13 +47,10 @@ class Wishes:
             start += len(group)
         return vectors, MaskRule(tuple(places[:-1]), places[-1])
 
-    def _vectors(self, conditions: Sequence[Condition]) -> Iterator[Tensor]:
-        single = [condition.vectors[0] for condition in conditions if len(condition.vectors) == 1]
-        if single and self.combine == "mean":
-            yield torch.stack(single).mean(dim=0)
-        for condition in conditions:
-            if len(condition.vectors) > 1 or self.combine != "mean":
-                yield from condition.vectors
+    def _vectors(self, conditions: Sequence[Condition]) -> Tensor:
+        """Return the vectors that ask for one target."""
+        vectors = torch.cat([condition.vectors for condition in conditions])
+        return vectors.mean(dim=0, keepdim=True) if self.combine == "mean" else vectors
 
     def clash(self) -> str | None:
         """Tell whether the same thing is wanted and unwanted."""

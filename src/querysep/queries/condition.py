@@ -45,16 +45,15 @@ class Condition:
 
     Attributes:
         query: what it was made from.
-        vectors: shape (alternative, condition_dim): one, or one for each class that a parent label stands for; none
-            where all examples were left out beside those of other queries.
-        profiles: the classes that the detector hears in the examples, probabilities, shape (alternative, class).
+        vectors: shape (one or none, condition_dim): none where all examples were left out beside other queries'.
+        profiles: the classes that the detector hears in the examples, probabilities, shape (one or none, class).
         examples: all of them, also those that do not count.
         warnings: what the user should know.
     """
 
     query: Query
-    vectors: Float[Tensor, "alternative condition_dim"]
-    profiles: Float[Tensor, "alternative class"]
+    vectors: Float[Tensor, "one condition_dim"]
+    profiles: Float[Tensor, "one class"]
     examples: tuple[Example, ...]
     warnings: tuple[str, ...] = ()
 
@@ -78,10 +77,3 @@ def mean_condition(query: Query, examples: tuple[Example, ...], warnings: tuple[
     if chosen:
         return Condition(query, vectors.mean(0, keepdim=True), profiles.mean(0, keepdim=True), examples, warnings)
     return Condition(query, vectors[:0], profiles[:0], examples, warnings)
-
-
-def alternatives(query: Query, examples: tuple[Example, ...]) -> Condition:
-    """Keep examples apart: any of them is asked for."""
-    vectors = torch.stack([example.vector for example in examples if example.vector is not None])
-    profiles = torch.stack([example.profile for example in examples if example.profile is not None])
-    return Condition(query, vectors, profiles, examples)

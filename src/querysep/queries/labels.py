@@ -19,7 +19,7 @@ class Found:
 
     Attributes:
         label: the class, as the bank or the ontology writes it.
-        rows: of the bank: its own, and those of the classes that are kinds of it.
+        rows: of the bank: its own; of a class without examples of its own, those of the classes that are kinds of it.
     """
 
     label: str
@@ -84,11 +84,9 @@ class LabelBook:
         return self._ancestors[label]
 
     def _rows(self, label: str) -> tuple[int, ...]:
-        return tuple(
-            index
-            for index, row in enumerate(self._bank.rows)
-            if row.label == label or label in self._ancestors[row.label]
-        )
+        rows = self._bank.rows
+        own = tuple(index for index, row in enumerate(rows) if row.label == label)
+        return own or tuple(index for index, row in enumerate(rows) if label in self._ancestors[row.label])
 
     def _close(self, key: str) -> str:
         """Offer labels that are spelt alike or hold the word."""

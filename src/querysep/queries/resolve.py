@@ -7,7 +7,7 @@ import torch
 
 from querysep.errors import QueryError
 from querysep.io.label_bank import LabelBank
-from querysep.queries.condition import Condition, Example, alternatives, mean_condition
+from querysep.queries.condition import Condition, Example, mean_condition
 from querysep.queries.examples import Ear, hear_audio, hear_span
 from querysep.queries.labels import LabelBook
 from querysep.queries.outliers import outliers, scattered
@@ -26,7 +26,8 @@ def resolve(
     """Turn queries into conditions.
 
     A condition is the mean over a query's examples of the mean over each example's segments. Examples that are unlike
-    most of the others do not count. A label that stands for several classes gives a condition of several vectors.
+    most of the others do not count. A label that stands for several classes gives their mean, which separates better
+    than the largest of their masks (benchmarks/query_kinds.py).
 
     Args:
         queries: what the user wants.
@@ -52,7 +53,7 @@ def resolve(
             told[group[0]] = warning
     conditions = []
     for index, (query, examples) in enumerate(zip(queries, heard, strict=True)):
-        condition = alternatives(query, examples) if query.kind == "label" else mean_condition(query, examples)
+        condition = mean_condition(query, examples)
         warnings = [warning for example in examples for warning in example.warnings]
         warnings += [told[index]] if index in told else []
         conditions.append(replace(condition, warnings=tuple(warnings)))
