@@ -13,7 +13,7 @@ from querysep.queries.condition import Condition
 from querysep.separation.mask_rule import MaskRule
 
 Combine = Literal["mean", "each", "max"]
-_NEARLY_THE_SAME = 0.95  # cosine
+_NEARLY_THE_SAME = 0.99  # cosine; means of many examples are all rather alike
 
 
 @dataclass(frozen=True)
