@@ -168,10 +168,11 @@ def fit_to_flac(mixture: FloatArray, target: FloatArray) -> tuple[FloatArray, in
     Returns:
         The target to write, and how many of its samples had to be limited.
     """
-    top = np.float32(1 - FLAC_STEP)
-    lowest = np.maximum(np.float32(-1), mixture - top)
-    highest = np.minimum(top, mixture + np.float32(1))
-    limited = np.minimum(np.maximum(target, lowest), highest)
-    over = np.abs(limited - target) > FLAC_STEP
-    on_grid = np.round(limited.astype(np.float64) / FLAC_STEP) * FLAC_STEP
+    top = 1 - FLAC_STEP
+    whole, wanted = mixture.astype(np.float64), target.astype(np.float64)
+    # In steps of the grid, inwards: rounding a limit to the nearest step could push the residual over full scale.
+    lowest = np.ceil(np.maximum(-1.0, whole - top) / FLAC_STEP)
+    highest = np.floor(np.minimum(top, whole + 1.0) / FLAC_STEP)
+    on_grid = np.clip(np.round(wanted / FLAC_STEP), lowest, highest) * FLAC_STEP
+    over = np.abs(on_grid - wanted) > FLAC_STEP
     return on_grid.astype(np.float32), int(over.sum())
