@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from querysep.anchors.catalog import Anchor, CatalogWriter, clip_key, read_catalog
+from querysep.anchors.catalog import Anchor, clip_key, read_catalog
+from querysep.anchors.catalog_writer import CatalogWriter
 from querysep.data.manifest import Clip
 from querysep.errors import DataError
 

@@ -9,7 +9,8 @@ import pytest
 from cli.running import Querysep
 from recordings import WriteTone
 
-from querysep.anchors.catalog import Anchor, CatalogWriter
+from querysep.anchors.catalog import Anchor
+from querysep.anchors.catalog_writer import CatalogWriter
 from querysep.detection.windows import embed
 from querysep.io.label_bank import BANK_NAME
 from querysep.model import load_model

@@ -16,7 +16,7 @@ def test_a_misspelt_setting_is_named(querysep: Querysep, tmp_path: Path) -> None
 
 
 def test_missing_data_is_told(querysep: Querysep, tmp_path: Path, tiny_model: Path) -> None:
-    querysep("train", "detector", "--data", tmp_path, "-o", tmp_path / "run").assert_refused(r"manifest\.jsonl")
+    querysep("train", "detector", "--data", tmp_path, "-o", tmp_path / "run").assert_refused("no data set that we know")
     querysep("mine", "--data", tmp_path, "--detector", tiny_model, "-o", tmp_path / "a").assert_refused(
         r"no data set that we know"
     )

@@ -17,7 +17,7 @@ from querysep.data.manifest import Clip
 from querysep.data.opening import open_recordings
 from querysep.data.store import PROBLEM, SOUND, ClipStore, clip_schema
 from querysep.data.store_packing import Commits, pack
-from querysep.data.store_table import TableWriter
+from querysep.data.store_writer import TableWriter
 from querysep.errors import ConfigError, DataError, OutputError
 
 SMALL = Commits(size=8_000, batch=3_000)
@@ -159,7 +159,7 @@ def test_only_one_process_packs(tmp_path: Path) -> None:
 
 
 def test_two_writers_without_a_lock_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("querysep.data.store_table._lock", lambda uri: None)  # as on an object store
+    monkeypatch.setattr("querysep.data.store_writer._lock", lambda uri: None)  # as on an object store
     uri = str(tmp_path / "clips.lance")
     with TableWriter(uri, "clips", clip_schema(), {"sample_rate": RATE}) as writer:
         pack(MadeUp(4), tmp_path)

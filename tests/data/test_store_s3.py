@@ -10,7 +10,8 @@ from moto.server import ThreadedMotoServer
 from stores import RATE, MadeUp, rows_of, stop_at
 from torch.utils.data import DataLoader
 
-from querysep.anchors.catalog import Anchor, CatalogWriter, read_catalog
+from querysep.anchors.catalog import Anchor, read_catalog
+from querysep.anchors.catalog_writer import CatalogWriter
 from querysep.cli.main import run
 from querysep.data.opening import open_recordings
 from querysep.data.store import ClipStore

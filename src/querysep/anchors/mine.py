@@ -8,7 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from querysep.anchors.catalog import CatalogWriter, clip_key
+from querysep.anchors.catalog import clip_key
+from querysep.anchors.catalog_writer import CatalogWriter
 from querysep.anchors.miner import Mined, Miner, mine_batch
 from querysep.data.manifest import Split
 from querysep.data.recordings import Recordings

@@ -13,7 +13,8 @@ from querysep.data.manifest import Clip
 from querysep.data.recordings import Recordings
 from querysep.data.store import PROBLEM, TABLE, clip_schema
 from querysep.data.store_sound import sound_array
-from querysep.data.store_table import Dataset, Options, TableWriter, load_lance, table_errors, table_uri
+from querysep.data.store_table import Dataset, Options, load_lance, table_errors, table_uri
+from querysep.data.store_writer import TableWriter
 from querysep.errors import DataError, QuerysepError
 from querysep.progress import Progress, silent
 
