@@ -42,5 +42,5 @@ $(VENV)/.core: $(VENV)/.python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.core
-	$(PIP) install -qq -c constraints.txt -e '.[dev,train,cluster]'
+	$(PIP) install -qq -c constraints.txt -e '.[dev,train,data,cluster]'
 	touch $@

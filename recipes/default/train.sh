@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
 # From nothing to the bundled weights: data, detector, anchors, separator, evaluation.
-# Needs a Debian 12 machine (for the packages), `pip install -c constraints.txt -e '.[train]'` and `apt install fluidsynth`.
+# Needs a Debian 12 machine (for the packages), and `pip install -c constraints.txt -e '.[train,data]'`.
 # Every step resumes where it was cut short. Give the working folder as the only argument.
 set -euo pipefail
 cd "${1:?give a working folder}"
 
 querysep data build open -o open --cache cache
-querysep data render -o open --cache cache
 
 querysep train detector --data open -o detector --set steps=60000 --set minutes=33 --set batch_size=32 \
   --set learning_rate=0.0012 --set warmup_steps=100 --set ema_decay=0.995 --set mix_share=0.35 \
@@ -14,7 +13,7 @@ querysep train detector --data open -o detector --set steps=60000 --set minutes=
 
 querysep mine --data open --detector detector/detector -o anchors
 
-querysep train separator --anchors anchors --detector detector/detector -o separator --name default \
+querysep train separator --data anchors --detector detector/detector -o separator --name default \
   --licence "CC-BY-SA-4.0; the recordings keep their own free licences, listed in ATTRIBUTION.md" \
   --trained-on "the open sound set (querysep data build open), real recordings and rendered instruments of Debian 12 packages; recipes/default" \
   --set minutes=62 --set steps=200000 --set batch_size=8 --set learning_rate=0.0012 --set warmup_steps=150 \
