@@ -76,6 +76,21 @@ def test_read_span_equals_a_slice_and_ends_with_the_file(tmp_path: Path) -> None
     np.testing.assert_allclose(read_audio(path, mono=True).samples[0], whole.mean(axis=0), atol=1e-7)
 
 
+@pytest.mark.parametrize("seconds", [3.0, 20.77])
+def test_a_span_near_the_end_of_an_ogg_file_is_what_sounds_there(tmp_path: Path, seconds: float) -> None:
+    path = tmp_path / "a.ogg"
+    with soundfile.SoundFile(path, "w", 44_100, 2, format="OGG", subtype="VORBIS") as file:
+        sound = np.random.default_rng(0).standard_normal((round(seconds * 44_100), 2)) * 0.1
+        for block in np.array_split(sound, 20):
+            file.write(block)
+    whole, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    for before_s in (0.03, 0.1, 0.4, 1.7):
+        onset_s = seconds - before_s
+        found = read_span(path, onset_s, seconds).samples
+        np.testing.assert_allclose(found, whole[round(onset_s * rate) :].T[:, : found.shape[1]], atol=1e-4)
+        assert found.shape[1] == round(seconds * rate) - round(onset_s * rate)
+
+
 def test_missing_folder_empty_and_no_audio(tmp_path: Path) -> None:
     (tmp_path / "empty.wav").touch()
     (tmp_path / "words.wav").write_text("these are words, no sound\n" * 50)

@@ -34,6 +34,7 @@ AUDIO_ENDINGS = frozenset(_LIBSNDFILE_ENDINGS + _MORE_ENDINGS)
 _CUT_HEADER = re.compile(r"^\s*(?:data|SSND)\s*:\s*(\d+) \(should be (\d+)\)", re.MULTILINE)
 _UNKNOWN_SIZE = 0x7FFF_F000  # writers to a pipe leave a size of about 2 or 4 GiB in the header
 _UNKNOWN_SAMPLES = 2**50
+_OGG_TAIL_S = 6.0  # longer than the last page of an Ogg file
 _MP3_SLACK = 8_192  # samples: encoder delay and padding, which headers count in different ways
 
 
@@ -124,12 +125,25 @@ class AudioReader:
         if position == start == 0:
             raise AudioError(f"'{self.path}' holds no samples (length 0). Record or export it again.")
 
+    def _to_decode_first(self, start: int) -> int:
+        """Return how many samples before ``start`` to decode and forget.
+
+        libsndfile 1.2.2 seeks wrongly into the last page of an Ogg file; from before that page it decodes rightly.
+        """
+        assert self._sound is not None
+        if self._sound.format != "OGG":
+            return 0
+        tail = max(0, self._sound.frames - round(_OGG_TAIL_S * self.sample_rate))
+        return max(0, min(start, self._sound.frames) - tail)
+
     def _sound_blocks(self, size: int, start: int) -> Iterator[FloatArray]:
         assert self._sound is not None
         position = start
         try:
             if start:
-                self._sound.seek(min(start, self._sound.frames))
+                before = self._to_decode_first(start)
+                self._sound.seek(min(start, self._sound.frames) - before)
+                self._sound.read(before, dtype="float32")
             while True:
                 block = self._sound.read(size, dtype="float32", always_2d=True)
                 if not len(block):
