@@ -1,6 +1,6 @@
 """Random reads of 2-second segments by two processes: the store, HDF5 opened for each item, decoding the sources.
 
-python benchmarks/store.py [--data /work/data/open] [--clips 600] [--reads 400] [--rounds 7] [--s3]
+python benchmarks/store.py --data DATA [--clips 600] [--reads 400] [--rounds 7] [--s3]
 
 All read the same segments, in turns; the table gives the medians over rounds and processes of wall-clock and CPU time
 of a segment, and their ratios. On a busy machine the CPU times are the fairer ones. HDF5 is laid out as by
@@ -134,7 +134,7 @@ def s3_store(folder: Path, wanted: bool) -> Iterator[Options]:
 def main() -> None:
     """Build the temporary set, measure, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("/work/data/open"))
+    parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--clips", type=int, default=600)
     parser.add_argument("--reads", type=int, default=400)
     parser.add_argument("--rounds", type=int, default=7)

@@ -82,3 +82,13 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         networks = Htsat(shape.detector), build_separator(shape.separator)
         save_model(folder, config, *networks, "# Tiny\n", label_bank=bank)
     return folder
+
+
+@pytest.fixture
+def street(write_tone: WriteTone, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files that the examples in README and docs name, and a tiny model in the place of the bundled one."""
+    write_tone("street.wav", seconds=5.0, channels=2)
+    for number, name in enumerate(("dog.wav", "another-dog.wav", "bell.wav", "barks/1.wav", "barks/2.wav")):
+        write_tone(name, frequency_hz=300.0 + 100 * number)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("querysep.model.bundled_models", lambda: {"default": tiny_model})

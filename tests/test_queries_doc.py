@@ -5,7 +5,6 @@ import shlex
 from pathlib import Path
 
 import pytest
-from recordings import WriteTone
 
 from querysep.cli.main import run
 from querysep.queries.query import Query
@@ -16,16 +15,6 @@ SHELL = "".join(re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 COMMANDS = [line for line in SHELL.splitlines() if line.startswith("querysep ")]
 
 
-@pytest.fixture
-def _street(write_tone: WriteTone, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The files that the examples name, and a tiny model in the place of the bundled one."""
-    write_tone("street.wav", seconds=5.0, channels=2)
-    for number, name in enumerate(("dog.wav", "another-dog.wav", "bell.wav", "barks/1.wav", "barks/2.wav")):
-        write_tone(name, frequency_hz=300.0 + 100 * number)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("querysep.model.bundled_models", lambda: {"default": tiny_model})
-
-
 def test_every_kind_has_an_example() -> None:
     asked = [word for command in COMMANDS for word in shlex.split(command, comments=True)[3:]]
     kinds = {Query.parse(word).kind for word in asked if not word.startswith("-")}
@@ -34,13 +23,13 @@ def test_every_kind_has_an_example() -> None:
     assert len(EXAMPLES) >= 3
 
 
-@pytest.mark.usefixtures("_street")
+@pytest.mark.usefixtures("street")
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_python_example(example: str) -> None:
     exec(compile(example, "queries.md", "exec"), {})
 
 
-@pytest.mark.usefixtures("_street")
+@pytest.mark.usefixtures("street")
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(shlex.split(command, comments=True)[1:]) == 0, capsys.readouterr().err

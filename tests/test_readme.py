@@ -21,36 +21,26 @@ separator: {channels: [8, 16], condition_dim: 16, condition_hidden: 16}
 FAST = ("--preset", "small.yaml", "--set", "steps=2", "--set", "workers=0", "--set", "batch_size=2")
 
 
-@pytest.fixture
-def _street(write_tone: WriteTone, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The files that the examples name, and a tiny model in the place of the bundled one."""
-    write_tone("street.wav", seconds=5.0, channels=2)
-    for number, name in enumerate(("dog.wav", "another-dog.wav", "bell.wav", "barks/1.wav", "barks/2.wav")):
-        write_tone(name, frequency_hz=300.0 + 100 * number)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("querysep.model.bundled_models", lambda: {"default": tiny_model})
-
-
 def test_there_are_examples() -> None:
     assert len(EXAMPLES) >= 3
     assert len(COMMANDS) >= 5
     assert len(TRAINING) == 6
 
 
-@pytest.mark.usefixtures("_street")
+@pytest.mark.usefixtures("street")
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_python_example(example: str) -> None:
     exec(compile(example, "README.md", "exec"), {})
 
 
-@pytest.mark.usefixtures("_street")
+@pytest.mark.usefixtures("street")
 @pytest.mark.parametrize("command", [c for c in COMMANDS if "official" not in c and c not in TRAINING])
 def test_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = shlex.split(command, comments=True)[1:]
     assert run([*words, "--overwrite"]) == 0, capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("_street")
+@pytest.mark.usefixtures("street")
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*LeafSpec.*")
 def test_training_from_a_folder_of_sounds(write_tone: WriteTone, capsys: pytest.CaptureFixture[str]) -> None:
     for place, name in enumerate(("bell", "dog", "rain")):

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
@@ -38,6 +39,36 @@ MUSIC_FOLDER = "music"
 THREADS = 2
 
 
+@dataclass(frozen=True)
+class Players:
+    """What plays: the voices that may be heard in a set, the soundfonts, and how."""
+
+    instruments: list[Instrument]
+    fonts: dict[Font, Path]
+    play: Render
+
+
+def find_players(manifest: Path, cache: Path, render: Render | None) -> Players:
+    """Find the voices that may be heard beside the recordings of a set, and what plays them.
+
+    Args:
+        manifest: of the set; none of its recordings may be on another side than a voice made of it.
+        cache: folder for the packages of soundfonts and fluidsynth.
+        render: how to play; None for the program ``fluidsynth`` with the soundfonts.
+
+    Raises:
+        DataError: a soundfont or fluidsynth cannot be had, or the soundfonts play a recording on both sides.
+    """
+    before = read_manifest(manifest) if manifest.exists() else []
+    instruments = playable(read_instruments(), [clip for clip in before if not is_rendered(clip)])
+    if render is not None:
+        return Players(instruments, dict.fromkeys(SOURCES, Path()), render)
+    play = play_with(find_fluidsynth(cache))
+    fonts = fetch_soundfonts(list(SOURCES), cache)
+    check_split(instruments, fonts)
+    return Players(instruments, fonts, play)
+
+
 def render_instruments(
     directory: Path,
     *,
@@ -62,17 +93,11 @@ def render_instruments(
         DataError: a soundfont or fluidsynth cannot be had, or the soundfonts play a recording on both sides.
     """
     manifest = directory / "manifest.jsonl"
-    before = read_manifest(manifest) if manifest.exists() else []
-    instruments = playable(read_instruments(), [clip for clip in before if not is_rendered(clip)])
-    play, fonts = render, dict.fromkeys(SOURCES, Path())
-    if play is None:
-        play = play_with(find_fluidsynth(cache))
-        fonts = fetch_soundfonts(list(SOURCES), cache)
-        check_split(instruments, fonts)
-    tasks = phrases_to_play(instruments)
+    players = find_players(manifest, cache, render)
+    tasks = phrases_to_play(players.instruments)
     clips = []
     with ThreadPoolExecutor(THREADS) as pool:
-        make = partial(_make_clip, directory=directory, play=play, fonts=fonts)
+        make = partial(_make_clip, directory=directory, play=players.play, fonts=players.fonts)
         for done, clip in enumerate(pool.map(lambda task: make(*task), tasks), start=1):
             progress(float(done), float(len(tasks)), clip.labels[0])
             clips.append(clip)

@@ -10,22 +10,25 @@ import numpy as np
 
 from querysep.data.decoding import SAMPLE_RATE, Samples, decode, write_clip
 from querysep.data.instruments import (
-    SOURCES,
     Font,
     Instrument,
-    check_split,
-    fetch_soundfonts,
-    playable,
-    read_instruments,
 )
-from querysep.data.manifest import Clip, Split, is_rendered, read_manifest
+from querysep.data.manifest import Clip, Split, is_rendered
 from querysep.data.multitrack import MULTITRACK, Multitrack, Stem, write_multitracks
 from querysep.data.open_set import slug
 from querysep.data.phrases import Note, Performance, make_phrase
-from querysep.data.rendering import MUSIC_FOLDER, THREADS, clip_of, is_stem, replace_clips, write_attribution
+from querysep.data.rendering import (
+    MUSIC_FOLDER,
+    THREADS,
+    clip_of,
+    find_players,
+    is_stem,
+    replace_clips,
+    write_attribution,
+)
 from querysep.data.scores import Excerpt, Part, Piece, fitting_shift, play_part, read_pieces, read_score, take_excerpt
 from querysep.data.splitting import rank
-from querysep.data.synthesizer import Render, find_fluidsynth, midi_file, play_with
+from querysep.data.synthesizer import Render, midi_file
 from querysep.errors import DataError
 from querysep.progress import Progress, silent
 
@@ -89,14 +92,8 @@ def render_music(
         DataError: music21, a soundfont or fluidsynth cannot be had.
     """
     manifest = directory / "manifest.jsonl"
-    before = read_manifest(manifest) if manifest.exists() else []
-    instruments = playable(read_instruments(), [clip for clip in before if not is_rendered(clip)])
-    play, fonts = render, dict.fromkeys(SOURCES, Path())
-    if play is None:
-        play = play_with(find_fluidsynth(cache))
-        fonts = fetch_soundfonts(list(SOURCES), cache)
-        check_split(instruments, fonts)
-    studio = _Studio(directory, cache, instruments, fonts, play)
+    players = find_players(manifest, cache, render)
+    studio = _Studio(directory, cache, players.instruments, players.fonts, players.play)
     tasks = [(piece, number) for piece in pieces or read_pieces() for number in range(piece.excerpts)]
     found: list[Multitrack] = []
     clips: list[Clip] = []

@@ -133,8 +133,8 @@ class AudioReader:
         assert self._sound is not None
         if self._sound.format != "OGG":
             return 0
-        tail = max(0, self._sound.frames - round(_OGG_TAIL_S * self.sample_rate))
-        return max(0, min(start, self._sound.frames) - tail)
+        samples = int(self._sound.frames)
+        return max(0, min(start, samples) - max(0, samples - round(_OGG_TAIL_S * self.sample_rate)))
 
     def _sound_blocks(self, size: int, start: int) -> Iterator[FloatArray]:
         assert self._sound is not None
