@@ -176,3 +176,9 @@ def test_wrong_labels_are_found_through_the_embedding(tmp_path: Path) -> None:
     report = check_recordings(open_recordings(tmp_path, RATE), embed=spectrum)
     assert found(report, "mislabelled-looking") == ["low/wrong.wav"]
     assert found(check_recordings(open_recordings(tmp_path, RATE)), "mislabelled-looking") == []
+
+
+@pytest.mark.parametrize("clips", [1, 2, 5])
+def test_a_set_too_small_to_compare_raises_no_doubts(clips: int) -> None:
+    vectors = np.random.default_rng(0).standard_normal((clips, 8)).astype(np.float32)
+    assert doubtful_labels(vectors, [("a" if index % 2 else "b",) for index in range(clips)], range(clips)) == []

@@ -39,7 +39,8 @@ def doubtful_labels(
     """Compare every clip with its three nearest clips of its own first label and of every other class.
 
     Ancestors and descendants, by the labels or by the ontology, are no rivals. Copies of a clip and the clip itself
-    do not count. A class needs three other clips to be compared with.
+    do not count. A class needs three other clips to be compared with, and without
+    two such classes nothing is in doubt.
 
     Args:
         vectors: one for each clip, shape (clip, dim): latent embeddings, or spectra.
@@ -60,6 +61,8 @@ def doubtful_labels(
     classes, starts = np.unique(first[order], return_index=True)
     sizes = np.diff(np.append(starts, order.size))
     classes, starts, sizes = (part[sizes >= _NEIGHBOURS] for part in (classes, starts, sizes))
+    if classes.size < 2:
+        return []
     related = _related(labels, number)
     doubts = []
     for begin in range(0, len(labels), _BLOCK):
