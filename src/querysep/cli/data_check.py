@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from querysep.cli.options import Quiet
+from querysep.cli.options import AudioFolder, ClassList, DataPath, LayoutOption, Quiet
 from querysep.cli.terminal import progress_bar, show_paths, warn
-from querysep.data.layouts import Layout
 from querysep.errors import DataError
 
 if TYPE_CHECKING:
@@ -22,14 +21,10 @@ _WIDTH = 120
 
 
 def check(
-    path: Annotated[str, typer.Argument(help="Folder, list, manifest, HDF5 pack or store.", metavar="PATH")],
-    layout: Annotated[
-        Layout | None, typer.Option(help="How the data lies there; by default found out.", show_default=False)
-    ] = None,
-    audio: Annotated[Path | None, typer.Option(help="Folder of the audio, if it is elsewhere.", metavar="DIR")] = None,
-    classes: Annotated[
-        Path | None, typer.Option(help="AudioSet's class_labels_indices.csv or ontology.json.", metavar="FILE")
-    ] = None,
+    path: DataPath,
+    layout: LayoutOption = None,
+    audio: AudioFolder = None,
+    classes: ClassList = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all findings here.", metavar="FILE")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 2 where something spoils training.")] = False,
     labels: Annotated[

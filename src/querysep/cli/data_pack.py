@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from querysep.cli.options import Quiet
+from querysep.cli.options import AudioFolder, ClassList, DataPath, LayoutOption, Quiet
 from querysep.cli.terminal import progress_bar, warn
 from querysep.data.layouts import Layout
 from querysep.errors import ConfigError
@@ -18,18 +18,14 @@ _SHOWN = 3
 
 
 def pack(
-    path: Annotated[str, typer.Argument(help="Folder, list, manifest, HDF5 pack or store.", metavar="PATH")],
+    path: DataPath,
     store: Annotated[
         str,
         typer.Option("-o", "--output", help="Folder or s3://bucket/prefix; what was begun goes on.", metavar="STORE"),
     ],
-    layout: Annotated[
-        Layout | None, typer.Option(help="How the data lies there; by default found out.", show_default=False)
-    ] = None,
-    audio: Annotated[Path | None, typer.Option(help="Folder of the audio, if it is elsewhere.", metavar="DIR")] = None,
-    classes: Annotated[
-        Path | None, typer.Option(help="AudioSet's class_labels_indices.csv or ontology.json.", metavar="FILE")
-    ] = None,
+    layout: LayoutOption = None,
+    audio: AudioFolder = None,
+    classes: ClassList = None,
     sample_rate: Annotated[int, typer.Option(help="Of the sound in the store, Hz.", min=1)] = 32_000,
     split: Annotated[str | None, typer.Option(help="Pack one split only.", metavar="|".join(_SPLITS))] = None,
     storage_options: Annotated[

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from querysep.cli.options import Quiet
+from querysep.cli.options import AudioFolder, ClassList, DataPath, LayoutOption, Quiet
 from querysep.cli.terminal import print_table, progress_bar, show_paths, warn
-from querysep.data.layouts import Layout
 
 if TYPE_CHECKING:
     from querysep.data.statistics import Amount, Statistics
@@ -17,17 +16,13 @@ _SPLITS = ("train", "validation", "test")
 
 
 def stats(
-    path: Annotated[str, typer.Argument(help="Folder, list, manifest, HDF5 pack or store.", metavar="PATH")],
+    path: DataPath,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder for stats.json and plots.", metavar="DIR")
     ] = None,
-    layout: Annotated[
-        Layout | None, typer.Option(help="How the data lies there; by default found out.", show_default=False)
-    ] = None,
-    audio: Annotated[Path | None, typer.Option(help="Folder of the audio, if it is elsewhere.", metavar="DIR")] = None,
-    classes: Annotated[
-        Path | None, typer.Option(help="AudioSet's class_labels_indices.csv or ontology.json.", metavar="FILE")
-    ] = None,
+    layout: LayoutOption = None,
+    audio: AudioFolder = None,
+    classes: ClassList = None,
     measure: Annotated[
         int, typer.Option(help="Measure the loudness of so many clips at most; 0: count only.", min=0)
     ] = 20_000,
