@@ -21,7 +21,9 @@ class Row(BaseModel):
     group: str = Field(description="what it counts towards, such as 'seen' or 'three sources'")
     label: str = Field(description="class or stem that was asked for")
     values: dict[str, float] = Field(description="metric with its unit in the name -> figure; NaN where it has none")
-    facts: dict[str, str] = Field(default_factory=dict, description="what else tells the item: clip, query, other class")
+    facts: dict[str, str] = Field(
+        default_factory=dict, description="what else tells the item: clip, query, other class"
+    )
 
 
 class Summary(BaseModel):
