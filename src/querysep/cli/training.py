@@ -80,6 +80,9 @@ def train_separator(
     detector: DetectorFolder,
     output: Output,
     preset: Preset = "default",
+    start: Annotated[
+        Path | None, typer.Option("--from", help="Model whose separator to begin from.", metavar="NAME|DIR")
+    ] = None,
     settings: Settings = None,
     name: Annotated[str, typer.Option(help="Name of the model.")] = "my-model",
     licence: Annotated[str, typer.Option(help="Licence of the weights, for the model card.")] = "not stated",
@@ -88,7 +91,7 @@ def train_separator(
 ) -> None:
     """Train the separator on mined anchors, and write the whole model."""
     _need_lightning()
-    from querysep.model import load_detector, load_preset
+    from querysep.model import load_detector, load_model, load_preset
     from querysep.training import separator
     from querysep.training.config import SeparatorTraining
 
@@ -96,7 +99,14 @@ def train_separator(
     provenance = separator.Provenance(name, licence, trained_on)
     with progress_bar(quiet=quiet) as progress:
         weights = separator.train_separator(
-            data, load_detector(detector), load_preset(preset).separator, training, output, provenance, progress
+            data,
+            load_detector(detector),
+            load_preset(preset).separator,
+            training,
+            output,
+            provenance,
+            progress,
+            start=load_model(start, "cpu") if start else None,
         )
     show_paths([weights])
 

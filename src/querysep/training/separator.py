@@ -12,12 +12,13 @@ from querysep.anchors.catalog import Catalog, read_catalog
 from querysep.anchors.label_bank import label_bank
 from querysep.dsp.stft import stft
 from querysep.errors import DataError
-from querysep.model import ModelConfig, ModelShape, TrainedDetector, save_model
+from querysep.model import Model, ModelConfig, ModelShape, TrainedDetector, save_model
 from querysep.progress import Progress, silent
 from querysep.separation.build import build_separator
 from querysep.separation.compact import CompactUnet
 from querysep.separation.config import SeparatorConfig
 from querysep.separation.network import SeparatorNetwork
+from querysep.training.beginning import begin_from
 from querysep.training.config import SeparatorTraining
 from querysep.training.runner import QueryModule, run
 from querysep.training.separator_items import Item, SeparatorItems, validation_items
@@ -132,6 +133,8 @@ def train_separator(
     folder: Path,
     provenance: Provenance,
     progress: Progress = silent,
+    *,
+    start: Model | None = None,
 ) -> Path:
     """Train a separator on an anchor catalog; resumes in the same folder.
 
@@ -143,12 +146,14 @@ def train_separator(
         folder: checkpoints, log, and at the end ``model/``: a whole model with the averaged weights in float16.
         provenance: for the model's config and card.
         progress: told after each step.
+        start: a model whose separator to begin from.
 
     Returns:
         The folder with the weights.
 
     Raises:
         DataError: the catalog is missing, too small or does not fit, or the loss became NaN.
+        ConfigError: the start has another shape.
         OutputError: the weights cannot be written.
     """
     catalog = read_catalog(location)
@@ -165,6 +170,8 @@ def train_separator(
         )
     torch.manual_seed(training.seed)
     network = build_separator(shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if start is not None:
+        begin_from(network, start, catalog)
     module = SeparatorModule(network, training, _validation(catalog))
     trained = run(module, SeparatorItems(catalog, training), folder, progress)
     config = ModelConfig(
