@@ -17,7 +17,7 @@ _RIDGE = 1e-2
 
 
 @torch.no_grad()
-def begin_from(network: SeparatorNetwork, start: Model, catalog: Catalog) -> None:
+def begin_from(network: SeparatorNetwork, start: Model, catalog: Catalog) -> bool:
     """Copy the weights of another model's separator.
 
     Where that model's detector is not the one that mined the catalog, a condition means another sound to it. Then the
@@ -28,6 +28,9 @@ def begin_from(network: SeparatorNetwork, start: Model, catalog: Catalog) -> Non
         network: gets the weights.
         start: a model on the CPU.
         catalog: the anchors to train on.
+
+    Returns:
+        Whether both detectors give the same latent embeddings, so that conditions of the start can be taken over.
 
     Raises:
         ConfigError: the start has another shape, or another detector and not our architecture.
@@ -41,10 +44,11 @@ def begin_from(network: SeparatorNetwork, start: Model, catalog: Catalog) -> Non
     new = torch.from_numpy(catalog.latents[places])
     old = torch.stack([_heard_by(start, catalog, int(place)) for place in places])
     if float(torch.cosine_similarity(new, old).median()) > _SAME:
-        return
+        return True
     if not isinstance(network, CompactUnet):
         raise ConfigError("The model to start from has another detector; that is only possible with our architecture.")
     _refit(network.condition, old, new)
+    return False
 
 
 def _heard_by(start: Model, catalog: Catalog, place: int) -> Tensor:

@@ -20,6 +20,7 @@ from querysep.detection.yamnet import Yamnet, load_yamnet
 from querysep.errors import ConfigError, DataError
 from querysep.model import TrainedDetector, save_detector
 from querysep.progress import Progress, silent
+from querysep.training.balance import trainable
 from querysep.training.config import DetectorTraining
 from querysep.training.detector_items import DetectorItems
 from querysep.training.lessons import listen
@@ -90,9 +91,15 @@ class DetectorModule(QueryModule[Htsat]):
         training: DetectorTraining,
         teacher: Yamnet | None = None,
         validation: ValidationClips | None = None,
+        asked: Sequence[int] | None = None,
     ) -> None:
+        """Begin; ``asked`` are the classes that the data set labels, None for all of them."""
         super().__init__(network, training)
         self._validation = validation
+        self._asked = slice(None) if asked is None else list(asked)
+        if training.head_only:
+            network.requires_grad_(requires_grad=False)
+            network.tscam_conv.requires_grad_(requires_grad=True)
         self._taught = teacher is not None
         if teacher is not None:
             dim = network.config.latent_dim
@@ -100,7 +107,9 @@ class DetectorModule(QueryModule[Htsat]):
             self.latent_head = nn.Linear(dim, teacher.latent_dim)
 
     def learners(self) -> list[nn.Module]:
-        """Return the network and the heads that learn from the teacher."""
+        """Return the network, or its last layer, and the heads that learn from the teacher."""
+        if self.training_config.head_only:
+            return [self.network.tscam_conv]
         return [self.network, self.score_head, self.latent_head] if self._taught else [self.network]
 
     def validate(self) -> dict[str, float]:
@@ -111,6 +120,8 @@ class DetectorModule(QueryModule[Htsat]):
 
     def batch_loss(self, batch: Any) -> Tensor:
         """Return the loss of (wave (batch, time), labels (batch, class)), or of a batch of ``Lessons``."""
+        if self.training_config.head_only:
+            self.network.eval()  # its averages and dropout stay out of it
         if not self._taught:
             wave, labels = batch
             with torch.no_grad():
@@ -123,7 +134,7 @@ class DetectorModule(QueryModule[Htsat]):
         )
 
     def _label_loss(self, detection: Detection, labels: Tensor) -> Tensor:
-        logits = detection.clipwise_logits.float()
+        logits, labels = detection.clipwise_logits.float()[:, self._asked], labels[:, self._asked]
         loss: Tensor = functional.binary_cross_entropy_with_logits(logits, labels) * labels.shape[1]
         self.log("label_loss", loss)
         return loss
@@ -202,17 +213,24 @@ def train_detector(
         ConfigError: the teacher cannot be read, or the start has another shape.
         OutputError: the weights cannot be written.
     """
-    members = [index for index, clip in enumerate(recordings.clips) if clip.split == "train" and not clip.held_out]
-    labels = tuple(sorted({label for index in members for label in recordings.clips[index].labels}))
-    if len(labels) < 2:
-        raise DataError(f"The data set has {len(labels)} class to train on; a detector needs at least 2.")
+    members = _members(recordings, training.min_clips)
+    found = {label for index in members for label in recordings.clips[index].labels}
+    if len(found) < 2:
+        raise DataError(f"The data set has {len(found)} class to train on; a detector needs at least 2.")
+    if training.head_only and (start is None or training.teacher is not None):
+        raise ConfigError("head_only=true trains the last layer of other weights: give --from, and no teacher.")
+    if training.head_only:
+        training = training.model_copy(update={"weight_decay": 0.0})  # it would wear down the classes without labels
+    kept = set(start.labels) if start is not None and training.head_only else set()
+    labels = tuple(sorted(found | kept))
     torch.manual_seed(training.seed)
     network = Htsat(shape.model_copy(update={"classes": len(labels)}))
     if start is not None:
         _begin_from(network, labels, start)
     teacher = load_yamnet(training.teacher, shape.sample_rate) if training.teacher is not None else None
     validation = choose_validation(recordings, labels, training.segment_s)
-    module = DetectorModule(network, training, teacher, validation)
+    asked = [labels.index(label) for label in sorted(found)] if kept else None
+    module = DetectorModule(network, training, teacher, validation, asked)
     items: Dataset[Any] = DetectorItems(recordings, members, labels, training)
     if teacher is not None:
         items = listen(items, network, teacher, training, folder / "lessons", progress)
@@ -220,6 +238,16 @@ def train_detector(
     weights = folder / "detector"
     save_detector(weights, trained, labels)
     return weights
+
+
+def _members(recordings: Recordings, min_clips: int) -> list[int]:
+    """Return the clips to train on: those of the train side whose class has enough of them."""
+    by_class: dict[str, list[int]] = {}
+    for index, clip in enumerate(recordings.clips):
+        if clip.split == "train" and not clip.held_out:
+            by_class.setdefault(clip.labels[0], []).append(index)
+    chosen = trainable({label: len(indices) for label, indices in by_class.items()}, min_clips)
+    return sorted(index for label in chosen for index in by_class[label])
 
 
 def _begin_from(network: Htsat, labels: Sequence[str], start: TrainedDetector) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from querysep.anchors.catalog import Catalog, read_catalog
-from querysep.anchors.label_bank import label_bank
+from querysep.anchors.label_bank import joined, label_bank
 from querysep.dsp.stft import stft
 from querysep.errors import DataError
 from querysep.model import Model, ModelConfig, ModelShape, TrainedDetector, save_model
@@ -146,7 +146,8 @@ def train_separator(
         folder: checkpoints, log, and at the end ``model/``: a whole model with the averaged weights in float16.
         provenance: for the model's config and card.
         progress: told after each step.
-        start: a model whose separator to begin from.
+        start: a model whose separator to begin from; if its detector gives the same latent embeddings, its label bank
+            is taken over for the classes that the catalog has not.
 
     Returns:
         The folder with the weights.
@@ -170,8 +171,7 @@ def train_separator(
         )
     torch.manual_seed(training.seed)
     network = build_separator(shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if start is not None:
-        begin_from(network, start, catalog)
+    same_conditions = start is not None and begin_from(network, start, catalog)
     module = SeparatorModule(network, training, _validation(catalog))
     trained = run(module, SeparatorItems(catalog, training), folder, progress)
     config = ModelConfig(
@@ -183,6 +183,8 @@ def train_separator(
     )
     model = folder / "model"
     bank = label_bank(catalog, detector.network)
+    if start is not None and start.label_bank is not None and same_conditions:
+        bank = joined(bank, detector.labels, start.label_bank, start.labels)
     save_model(model, config, detector.network, trained, _card(provenance), half=True, label_bank=bank)
     return model
 
