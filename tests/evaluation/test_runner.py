@@ -13,7 +13,8 @@ from toy_protocol import ToyProtocol
 
 from querysep.errors import DataError, OutputError
 from querysep.evaluation.results import ModelFacts, Results, model_facts, read_results
-from querysep.evaluation.runner import JOURNAL, Journal, run
+from querysep.evaluation.runner import JOURNAL, Journal, run, write
+from querysep.evaluation.tables import markdown
 from querysep.io.files import atomic_text
 from querysep.io.weights import read_folder
 
@@ -124,6 +125,17 @@ def test_results_of_an_older_version_are_told(tmp_path: Path) -> None:
         read_results(tmp_path / "results.json")
     with pytest.raises(DataError, match="cannot be read"):
         read_results(tmp_path / "none.json")
+
+
+def test_the_three_files_are_written_and_replaced(tmp_path: Path) -> None:
+    results = _run(tmp_path)
+    for _ in range(2):
+        paths = write(results, ToyProtocol(), tmp_path)
+        assert [path.name for path in paths] == ["results.json", "table.md", "report.html"]
+        assert {path.name for path in tmp_path.iterdir()} == {JOURNAL, *(path.name for path in paths)}
+    assert read_results(paths[0]).to_json() == results.to_json()
+    assert paths[1].read_text() == markdown(results.summaries)
+    assert _run(tmp_path).to_json() == results.to_json()
 
 
 def test_the_model_is_named_by_its_folder(tiny_model: Path) -> None:

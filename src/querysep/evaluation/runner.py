@@ -11,12 +11,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from querysep.errors import DataError, OutputError
 from querysep.evaluation.protocol import Protocol, Row
+from querysep.evaluation.report import report_html
 from querysep.evaluation.results import Identity, ModelFacts, Results, identify, revive
-from querysep.io.files import atomic_text, output_error
+from querysep.evaluation.tables import markdown
+from querysep.io.files import OutputSet, atomic_text, output_error
 from querysep.progress import Progress, silent
 
 JOURNAL = "rows.jsonl"
 RESULTS = "results.json"
+TABLE = "table.md"
+REPORT = "report.html"
 
 Engine = Callable[[Protocol, Sequence[str]], Iterator[list[Row]]]
 """Measures tasks, here or elsewhere; gives the rows of each, in the order of the tasks."""
@@ -224,3 +228,30 @@ def _differing(theirs: object, ours: object) -> str:
     if isinstance(theirs, ModelFacts) and isinstance(ours, ModelFacts):
         return f"{theirs.name} {theirs.hash}, now {ours.name} {ours.hash}"
     return f"{theirs}, now {ours}"
+
+
+def write(results: Results, protocol: Protocol, folder: Path, *, progress: Progress = silent) -> list[Path]:
+    """Write ``results.json``, ``table.md`` and ``report.html``, all of them or none.
+
+    Args:
+        results: of ``run``.
+        protocol: gives the sounds of the report.
+        folder: of the journal; older files of these names are replaced.
+        progress: told while the report is drawn.
+
+    Returns:
+        The three paths.
+
+    Raises:
+        OutputError: the folder cannot be written to.
+        ConfigError: Jinja2 is not installed.
+    """
+    contents = {
+        RESULTS: results.to_json(),
+        TABLE: markdown(results.summaries),
+        REPORT: report_html(results, protocol.sounds, progress=progress),
+    }
+    with OutputSet(overwrite=True) as outputs:
+        for name, content in contents.items():
+            outputs.add(folder / name).write_text(content, encoding="utf-8")
+    return [folder / name for name in contents]
