@@ -134,7 +134,7 @@ def test_the_three_files_are_written_and_replaced(tmp_path: Path) -> None:
         assert [path.name for path in paths] == ["results.json", "table.md", "report.html"]
         assert {path.name for path in tmp_path.iterdir()} == {JOURNAL, *(path.name for path in paths)}
     assert read_results(paths[0]).to_json() == results.to_json()
-    assert paths[1].read_text() == markdown(results.summaries)
+    assert paths[1].read_text() == markdown(results.summaries, results.headline)
     assert _run(tmp_path).to_json() == results.to_json()
 
 

@@ -43,17 +43,22 @@ def test_no_figure_is_a_dash() -> None:
 
 def test_summaries_with_other_metrics_get_a_table_of_their_own() -> None:
     summaries = [
-        Summary(name="seen", count=3, values={"sdri_db": 5.0, "worse": 0.1}, intervals={"sdri_db": (4.0, 6.0)}),
-        Summary(name="a|b", count=1, values={"sdri_db": math.nan, "worse": 0.0}),
-        Summary(name="other", count=2, values={"ap": 0.25}),
+        Summary(
+            name="seen",
+            count=3,
+            values={"worse": 0.1, "sdri_db": 5.0},
+            intervals={"sdri_db": (4.0, 6.0), "worse": (0.0, 0.2)},
+        ),
+        Summary(name="a|b", count=1, values={"worse": 0.0, "sdri_db": math.nan}),
+        Summary(name="other", count=2, values={"ap": 0.25}, intervals={"ap": (0.2, 0.5)}),
     ]
-    assert markdown(summaries) == (
-        "| | count | SDRi, dB | 95 % interval | worse |\n"
-        "| --- | --: | --: | --- | --: |\n"
-        "| seen | 3 | 5.00 | 4.00 to 6.00 | 0.100 |\n"
-        "| a\\|b | 1 | – | | 0.000 |\n"
+    assert markdown(summaries, "sdri_db") == (
+        "| | count | worse | SDRi, dB | 95 % interval |\n"
+        "| --- | --: | --: | --: | --- |\n"
+        "| seen | 3 | 0.100 | 5.00 | 4.00 to 6.00 |\n"
+        "| a\\|b | 1 | 0.000 | – | |\n"
         "\n"
-        "| | count | AP |\n"
-        "| --- | --: | --: |\n"
-        "| other | 2 | 0.250 |\n"
+        "| | count | AP | 95 % interval |\n"
+        "| --- | --: | --: | --- |\n"
+        "| other | 2 | 0.250 | 0.200 to 0.500 |\n"
     )

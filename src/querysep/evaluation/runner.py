@@ -248,7 +248,7 @@ def write(results: Results, protocol: Protocol, folder: Path, *, progress: Progr
     """
     contents = {
         RESULTS: results.to_json(),
-        TABLE: markdown(results.summaries),
+        TABLE: markdown(results.summaries, results.headline),
         REPORT: report_html(results, protocol.sounds, progress=progress),
     }
     with OutputSet(overwrite=True) as outputs:

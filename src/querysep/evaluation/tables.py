@@ -54,26 +54,27 @@ def digits_of(metric: str, values: Iterable[float]) -> int:
     return 3 if max(finite, default=0.0) <= 1 else 2
 
 
-def markdown(summaries: Sequence[Summary]) -> str:
+def markdown(summaries: Sequence[Summary], headline: str) -> str:
     """Return summaries as tables in Markdown, see ``cells``."""
     tables = []
-    for table in cells(summaries):
+    for table in cells(summaries, headline):
         rule = ["---" if left else "--:" for left in _left(table[0])]
         lines = [table[0], rule, *([cell.replace("|", "\\|") for cell in line] for line in table[1:])]
         tables.append("".join("".join(f"| {cell} " if cell else "| " for cell in line) + "|\n" for line in lines))
     return "\n".join(tables)
 
 
-def cells(summaries: Sequence[Summary]) -> list[list[list[str]]]:
+def cells(summaries: Sequence[Summary], headline: str) -> list[list[list[str]]]:
     """Return summaries as tables: one for each run of summaries with the same metrics.
 
     Args:
         summaries: in the protocol's order.
+        headline: metric whose intervals are shown; where a table lacks it, those of its first metric are.
 
     Returns:
         Tables of lines of cells; the first line is the heads.
     """
-    return [_table(list(alike)) for _, alike in groupby(summaries, key=lambda summary: tuple(summary.values))]
+    return [_table(list(alike), headline) for _, alike in groupby(summaries, key=lambda summary: tuple(summary.values))]
 
 
 def _left(heads: Sequence[str]) -> list[bool]:
@@ -81,19 +82,21 @@ def _left(heads: Sequence[str]) -> list[bool]:
     return [head in ("", INTERVAL) for head in heads]
 
 
-def _table(summaries: Sequence[Summary]) -> list[list[str]]:
+def _table(summaries: Sequence[Summary], headline: str) -> list[list[str]]:
     metrics = list(summaries[0].values)
-    ranged = {metric for metric in metrics if any(metric in summary.intervals for summary in summaries)}
+    ranged = headline if headline in metrics else next(iter(metrics), "")
+    if not any(ranged in summary.intervals for summary in summaries):
+        ranged = ""
     digits = {metric: digits_of(metric, [summary.values[metric] for summary in summaries]) for metric in metrics}
     heads = ["", "count"]
     for metric in metrics:
-        heads += [heading(metric), INTERVAL] if metric in ranged else [heading(metric)]
+        heads += [heading(metric), INTERVAL] if metric == ranged else [heading(metric)]
     lines = [heads]
     for summary in summaries:
         line = [summary.name, str(summary.count)]
         for metric in metrics:
             line.append(figure(summary.values[metric], digits[metric]))
-            if metric in ranged:
+            if metric == ranged:
                 ends = summary.intervals.get(metric, ())
                 line.append(" to ".join(figure(end, digits[metric]) for end in ends))
         lines.append(line)
