@@ -1,7 +1,7 @@
 """The ``open`` protocol: SDR improvement on mixtures of two classes, asked for both of its sources."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from querysep.dsp.stft import istft, stft
 from querysep.evaluation.metrics import bootstrap_interval, si_sdr_db, snr_db
+from querysep.evaluation import protocol
 from querysep.evaluation.open_mixtures import SAMPLE_RATE, OpenMixtures, TestSource
+from querysep.evaluation.protocol import Protocol
 from querysep.pipeline import Separator
 from querysep.progress import Progress, silent
 from querysep.types import Audio
@@ -189,3 +191,57 @@ def results_json(rows: Sequence[Row], separator: Separator, seed: int, version: 
         "rows": [asdict(row) for row in rows],
     }
     return json.dumps(content, indent=1) + "\n"
+
+
+class OpenProtocol(Protocol):
+    """SDR improvement on mixtures of a data set's test side, asked for by other recordings.
+
+    Args:
+        data: a data set of any layout; its folder may hold ``multitrack.jsonl`` beside the manifest.
+        model: name of a bundled model, or a weights folder.
+        mixtures: of each kind.
+        seed: of the choice of mixtures.
+        device: auto, cpu, cuda or mps.
+        queries: kinds of query to ask by: example, label, span, text.
+        compare: other models, by name or folder, measured on the same mixtures.
+        baselines: slow baselines to measure beside: nmf.
+        robustness: measure also what examples, lengths, levels, stereo, time and memory do.
+        robustness_mixtures: mixtures for each of these.
+    """
+
+    name = "open"
+    version = 2
+    headline = "sdri_db"
+
+    def __init__(
+        self,
+        data: str | Path,
+        model: str | Path = "default",
+        *,
+        mixtures: int = 500,
+        seed: int = 0,
+        device: str = "auto",
+        queries: Sequence[str] = ("example",),
+        compare: Sequence[str | Path] = (),
+        baselines: Sequence[str] = (),
+        robustness: bool = False,
+        robustness_mixtures: int = 50,
+    ) -> None:
+        self._data, self._model, self._device = str(data), str(model), device
+        self._mixtures, self._seed = mixtures, seed
+
+    def settings(self) -> Mapping[str, object]:
+        """Return what decides the figures."""
+        return {"mixtures": self._mixtures, "seed": self._seed}
+
+    def tasks(self) -> Sequence[str]:
+        """Return a key for each mixture."""
+        return [f"seen/{index:04d}" for index in range(self._mixtures)]
+
+    def measure(self, task: str) -> list[protocol.Row]:
+        """Measure a mixture."""
+        raise NotImplementedError
+
+    def summarise(self, rows: Sequence[protocol.Row]) -> list[protocol.Summary]:  # type: ignore[override]
+        """Return the means."""
+        raise NotImplementedError
