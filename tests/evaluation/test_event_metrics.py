@@ -21,7 +21,9 @@ from querysep.evaluation.event_metrics import (
 @pytest.fixture(scope="module")
 def scored() -> list[Scored]:
     return [
-        Scored({label: [Stretch(*one) for one in found] for label, found in events.items()}, scores, FRAME_S, DURATION_S)
+        Scored(
+            {label: [Stretch(*one) for one in found] for label, found in events.items()}, scores, FRAME_S, DURATION_S
+        )
         for events, scores in made_up()
     ]
 

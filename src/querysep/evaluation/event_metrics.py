@@ -210,9 +210,7 @@ def _covered(stretch: Stretch, others: Sequence[Stretch]) -> float:
     return inside / length if length > 0 else 0.0
 
 
-def active_stretches(
-    track: NDArray[np.float32], frame_s: float, duration_s: float, threshold: float
-) -> list[Stretch]:
+def active_stretches(track: NDArray[np.float32], frame_s: float, duration_s: float, threshold: float) -> list[Stretch]:
     """Return where a class reaches a threshold.
 
     Args:

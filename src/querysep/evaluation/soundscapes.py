@@ -38,7 +38,7 @@ class Soundscape:
 class Soundscapes:
     """Draws soundscapes from the test side; soundscape i is the same for one seed.
 
-    Two to four recordings of different classes, each without the silence around it and at most 4 s long, begin anywhere.
+    Two to four recordings of different classes, without the silence around them and at most 4 s long, begin anywhere.
 
     Args:
         recordings: whose test side is used, without held-out classes.
