@@ -1,5 +1,6 @@
 """``querysep evaluate``: numbers with their protocol."""
 
+import json
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
@@ -40,18 +41,11 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Measure a model by a named protocol."""
-    from querysep.evaluation import open_protocol
     from querysep.io.files import atomic_text
-    from querysep.pipeline import Separator
 
-    manifest = data / "manifest.jsonl" if data.is_dir() else data
     match protocol:
         case Protocol.OPEN:
-            separator = Separator.load(model, device.value)
-            with progress_bar(quiet=quiet) as progress:
-                rows = open_protocol.evaluate_open(separator, manifest, mixtures, seed, progress)
-            table = open_protocol.table(open_protocol.summarise(rows))
-            results = open_protocol.results_json(rows, separator, seed, version("querysep"))
+            table, results = _open(data, model, mixtures, seed, device.value, quiet)
         case Protocol.DETECTION:
             table, results = _detection(data, Path(model), teacher, quiet)
     output.mkdir(parents=True, exist_ok=True)
@@ -59,6 +53,35 @@ def evaluate(
     atomic_text(output / "table.md", table, overwrite=True)
     typer.echo(table)
     show_paths([output / "results.json", output / "table.md"])
+
+
+def _open(data: Path, model: str, mixtures: int, seed: int, device: str, quiet: bool) -> tuple[str, str]:
+    from querysep.evaluation.open_protocol import OpenProtocol
+    from querysep.model import load_model
+
+    measured = OpenProtocol(data, model, mixtures=mixtures, seed=seed, device=device)
+    tasks, rows = measured.tasks(), []
+    with progress_bar(quiet=quiet) as progress:
+        for done, task in enumerate(tasks, start=1):
+            rows += measured.measure(task)
+            progress(done, len(tasks), "separating mixtures")
+    summaries = measured.summarise(rows)
+    lines = ["| | queries | SDRi, dB | made worse |", "| --- | --: | --: | --: |"]
+    lines += [
+        f"| {one.name} | {one.count} | {one.values['sdri_db']:.2f} | {100 * one.values['made_worse']:.0f} % |"
+        for one in summaries
+        if "sdri_db" in one.values
+    ]
+    content = {
+        "protocol": f"{measured.name}/{measured.version}",
+        "model_hash": load_model(model, "cpu").hash,
+        "data_hash": measured.data_hash,
+        "settings": measured.settings(),
+        "querysep": version("querysep"),
+        "summary": [one.model_dump() for one in summaries],
+        "rows": [row.model_dump() for row in rows],
+    }
+    return "\n".join(lines) + "\n", json.dumps(content, indent=1) + "\n"
 
 
 def _detection(data: Path, model: Path, teacher: Path | None, quiet: bool) -> tuple[str, str]:
