@@ -12,6 +12,7 @@ import pytest
 from toy_protocol import ToyProtocol
 
 from querysep.errors import DataError, OutputError
+from querysep.evaluation.protocol import Row
 from querysep.evaluation.results import ModelFacts, Results, model_facts, read_results
 from querysep.evaluation.runner import JOURNAL, Journal, run, write
 from querysep.evaluation.tables import markdown
@@ -24,6 +25,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from toy_protocol import ToyProtocol
+from querysep.evaluation.protocol import Row
 from querysep.evaluation.results import ModelFacts
 from querysep.evaluation.runner import run
 folder = Path(sys.argv[2])
@@ -66,6 +68,18 @@ def test_the_file_is_valid_json_and_comes_back(tmp_path: Path) -> None:
     back = read_results(tmp_path / "results.json")
     assert math.isnan(back.rows[8].values["sdri_db"]) and back.rows[7] == results.rows[7]
     assert back.to_json() == results.to_json()
+
+
+def test_infinite_figures_have_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ToyProtocol, "measure", lambda _self, task: [_infinite(task)])
+    monkeypatch.setattr(ToyProtocol, "summarise", lambda _self, rows: [])
+    rows = _run(tmp_path).rows
+    assert len(rows) == 6 and all(math.isnan(row.values["sdri_db"]) for row in rows)
+    assert _run(tmp_path).to_json().count('"sdri_db":null') == 6
+
+
+def _infinite(task: str) -> Row:
+    return Row(task=task, group="g", label="l", values={"sdri_db": -math.inf})
 
 
 @pytest.mark.parametrize(

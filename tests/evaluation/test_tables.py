@@ -51,14 +51,23 @@ def test_summaries_with_other_metrics_get_a_table_of_their_own() -> None:
         ),
         Summary(name="a|b", count=1, values={"worse": 0.0, "sdri_db": math.nan}),
         Summary(name="other", count=2, values={"ap": 0.25}, intervals={"ap": (0.2, 0.5)}),
+        Summary(name="late", count=2, values={"sdri_db": 1.0, "worse": 0.0}),
     ]
     assert markdown(summaries, "sdri_db") == (
-        "| | count | worse | SDRi, dB | 95 % interval |\n"
-        "| --- | --: | --: | --: | --- |\n"
-        "| seen | 3 | 0.100 | 5.00 | 4.00 to 6.00 |\n"
-        "| a\\|b | 1 | 0.000 | – | |\n"
+        "| | count | SDRi, dB | 95 % interval | worse |\n"
+        "| --- | --: | --: | --- | --: |\n"
+        "| seen | 3 | 5.00 | 4.00 to 6.00 | 0.100 |\n"
+        "| a\\|b | 1 | – | | 0.000 |\n"
+        "| late | 2 | 1.00 | | 0.000 |\n"
         "\n"
         "| | count | AP | 95 % interval |\n"
         "| --- | --: | --: | --- |\n"
         "| other | 2 | 0.250 | 0.200 to 0.500 |\n"
     )
+
+
+def test_decibels_go_before_others_where_there_is_no_headline() -> None:
+    intervals = {"presence": (0.0, 1.0), "clean_snr_db": (1.0, 2.0)}
+    clean = Summary(name="clean", count=2, values={"presence": 0.5, "clean_snr_db": 1.5}, intervals=intervals)
+    assert markdown([clean], "sdri_db").splitlines()[0] == "| | count | clean SNR, dB | 95 % interval | presence |"
+    assert markdown([Summary(name="none", count=0, values={})], "sdri_db").splitlines()[2] == "| none | 0 |"

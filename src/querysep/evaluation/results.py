@@ -53,8 +53,11 @@ class Results(BaseModel):
     rows: list[Row]
 
     def to_json(self) -> str:
-        """Return valid JSON; a figure that is not a number is null."""
-        return self.model_dump_json(indent=1) + "\n"
+        """Return valid JSON, a line for each summary and row; a figure that is not a number is null."""
+        head = self.model_dump_json(exclude={"summaries", "rows"}, indent=1).rstrip().removesuffix("}").rstrip()
+        summaries = ",\n".join(summary.model_dump_json() for summary in self.summaries)
+        rows = ",\n".join(row.model_dump_json() for row in self.rows)
+        return f'{head},\n "summaries": [\n{summaries}\n ],\n "rows": [\n{rows}\n ]\n}}\n'
 
 
 def identify(protocol: Protocol, model: ModelFacts) -> Identity:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 
 from querysep.evaluation.protocol import Summary
 
@@ -65,16 +64,29 @@ def markdown(summaries: Sequence[Summary], headline: str) -> str:
 
 
 def cells(summaries: Sequence[Summary], headline: str) -> list[list[list[str]]]:
-    """Return summaries as tables: one for each run of summaries with the same metrics.
+    """Return summaries as tables: one for all that have the same metrics.
+
+    One metric stands first and has its intervals beside it: the headline, or where a table lacks it, the first one in
+    decibels that has intervals, or the first of all that has.
 
     Args:
         summaries: in the protocol's order.
-        headline: metric whose intervals are shown; where a table lacks it, those of its first metric are.
+        headline: the metric that counts.
 
     Returns:
         Tables of lines of cells; the first line is the heads.
     """
-    return [_table(list(alike), headline) for _, alike in groupby(summaries, key=lambda summary: tuple(summary.values))]
+    alike: dict[frozenset[str], list[Summary]] = {}
+    for summary in summaries:
+        alike.setdefault(frozenset(summary.values), []).append(summary)
+    return [_table(some, headline) for some in alike.values()]
+
+
+def _first_metric(summaries: Sequence[Summary], headline: str) -> str:
+    metrics = list(summaries[0].values)
+    ranged = [metric for metric in metrics if any(metric in summary.intervals for summary in summaries)]
+    in_db = [metric for metric in ranged if metric.endswith("_db")]
+    return headline if headline in metrics else next(iter([*in_db, *ranged, *metrics]), "")
 
 
 def _left(heads: Sequence[str]) -> list[bool]:
@@ -83,10 +95,9 @@ def _left(heads: Sequence[str]) -> list[bool]:
 
 
 def _table(summaries: Sequence[Summary], headline: str) -> list[list[str]]:
-    metrics = list(summaries[0].values)
-    ranged = headline if headline in metrics else next(iter(metrics), "")
-    if not any(ranged in summary.intervals for summary in summaries):
-        ranged = ""
+    first = _first_metric(summaries, headline)
+    metrics = sorted(summaries[0].values, key=lambda metric: metric != first)  # otherwise as they are
+    ranged = first if any(first in summary.intervals for summary in summaries) else ""
     digits = {metric: digits_of(metric, [summary.values[metric] for summary in summaries]) for metric in metrics}
     heads = ["", "count"]
     for metric in metrics:
