@@ -66,10 +66,11 @@ class Three:
 class Kin:
     """Draws mixtures from the test side of a data set; mixture i is the same for one seed."""
 
-    def __init__(self, manifest: Path, seed: int) -> None:
-        drawn = OpenMixtures(manifest, seed)
-        self._folder, self._seed = manifest.parent, seed
-        self._clips = drawn.seen | drawn.held_out
+    def __init__(self, data: Path, seed: int) -> None:
+        drawn = OpenMixtures(data, seed)
+        self._folder, self._seed = data, seed
+        classes = drawn.seen | drawn.held_out
+        self._clips = {label: [drawn.clips[index] for index in indices] for label, indices in classes.items()}
         self._kin = {label: [other for other in self._clips if self._are_kin(label, other)] for label in self._clips}
 
     def draw(self, count: int) -> Iterator[Three]:
@@ -132,7 +133,7 @@ def main() -> None:
     model = load_model(given.model, "cpu")
     config, ear = model.separator.config, Ear(model.detector, model.device)
     gains: dict[str, dict[str, list[float]]] = {case: {name: [] for name in RULES} for case in ("there", "not there")}
-    for three in Kin(given.data / "manifest.jsonl", given.seed).draw(given.mixtures):
+    for three in Kin(given.data, given.seed).draw(given.mixtures):
         conditions = resolve([Query.audio(three.query), Query.audio(three.not_query)], ear)
         vectors = torch.cat([condition.vectors for condition in conditions])
         for case, waves in (("there", three.waves), ("not there", three.waves[:2])):

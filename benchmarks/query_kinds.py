@@ -21,7 +21,7 @@ from querysep.data.manifest import Clip, read_manifest
 from querysep.dsp.stft import istft, stft
 from querysep.errors import QueryError
 from querysep.evaluation.metrics import bootstrap_interval, snr_db
-from querysep.evaluation.open_mixtures import SAMPLE_RATE, OpenMixtures, TestSource
+from querysep.evaluation.open_mixtures import SAMPLE_RATE, OpenMixtures, Part
 from querysep.model import Model, load_model
 from querysep.queries.examples import Ear
 from querysep.queries.labels import LabelBook
@@ -104,7 +104,7 @@ class Askers:
             return None
 
 
-def gain_db(model: Model, pair: tuple[TestSource, TestSource], vectors: Tensor) -> float:
+def gain_db(model: Model, pair: tuple[Part, ...], vectors: Tensor) -> float:
     """Return the SDR improvement of the first source, the largest of the masks of the alternatives taken."""
     config = model.separator.config
     mixture = pair[0].wave + pair[1].wave
@@ -126,7 +126,9 @@ def main() -> None:
     model = load_model(given.model, "cpu")
     askers = Askers(model, given.data, given.seed)
     gains: dict[str, list[float]] = defaultdict(list)
-    for pair in OpenMixtures(given.data / "manifest.jsonl", given.seed).draw(given.mixtures, False):
+    mixtures = OpenMixtures(given.data, given.seed)
+    for index in range(given.mixtures):
+        pair = mixtures.draw("seen", index).parts
         for way, vectors in askers.vectors(pair[0].label, pair[1].label).items():
             gains[way].append(gain_db(model, pair, vectors))
     print("| asked by | mixtures | SDRi, dB | 95 % interval |\n| --- | --: | --: | --- |")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from querysep.data.layouts import Layout
+from querysep.errors import ConfigError
 
 
 class Device(StrEnum):
@@ -16,6 +17,13 @@ class Device(StrEnum):
     CPU = "cpu"
     CUDA = "cuda"
     MPS = "mps"
+
+
+class EngineName(StrEnum):
+    """Where the detector runs."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 ModelOption = Annotated[
@@ -32,3 +40,19 @@ AudioFolder = Annotated[Path | None, typer.Option(help="Folder of the audio, if 
 ClassList = Annotated[
     Path | None, typer.Option(help="AudioSet's class_labels_indices.csv or ontology.json.", metavar="FILE")
 ]
+
+EngineOption = Annotated[EngineName, typer.Option("--engine", help="Here, or on a Ray cluster.")]
+Address = Annotated[
+    str | None, typer.Option(help="Of the Ray cluster; by default one is started on this machine.", show_default=False)
+]
+Workers = Annotated[int | None, typer.Option(help="Processes on the Ray cluster, at most.", min=1, show_default=False)]
+
+
+def check_engine(name: EngineName, address: str | None, workers: int | None) -> None:
+    """Refuse what only the Ray engine takes.
+
+    Raises:
+        ConfigError: an address or workers without it.
+    """
+    if name is EngineName.LOCAL and (address is not None or workers is not None):
+        raise ConfigError("--address and --workers are of the Ray engine. Add --engine ray, or leave them out.")
