@@ -30,8 +30,9 @@ def condition(*rows: float) -> Condition:
 
 
 def arranged(wishes: Wishes) -> tuple[list[float], tuple[tuple[int, ...], ...], tuple[int, ...]]:
-    vectors, rule = wishes.arranged()
-    return vectors[:, 0].tolist(), rule.targets, rule.unwanted
+    asked = wishes.arranged()
+    assert asked.profiles.shape == (len(asked.vectors), 2)
+    return asked.vectors[:, 0].tolist(), asked.rule.targets, asked.rule.unwanted
 
 
 def test_which_vectors_make_which_target() -> None:
@@ -121,7 +122,7 @@ def test_keeping_out_what_is_not_there_is_told(
 ) -> None:
     path, bell = write_tone("mix.wav", seconds=1), write_tone("bell.wav", frequency_hz=3_000)
     for presence, told in ((0.04, True), (0.4, False)):
-        monkeypatch.setattr("querysep.pipeline.one_pass.presence_score", lambda profile, heard, p=presence: p)
+        monkeypatch.setattr("querysep.pipeline.presence.probability", lambda calibration, features, p=presence: p)
         warnings = separator.separate(path, "label:Dog", not_=bell).report.warnings
         assert any("--not" in warning and "not there" in warning for warning in warnings) == told
     silent = separator.separate(np.zeros((1, RATE)), "label:Dog", sample_rate=RATE, not_=bell)

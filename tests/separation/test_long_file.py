@@ -289,6 +289,11 @@ def test_a_gate_may_give_one_gain_for_a_chunk_and_acts_before_the_rule() -> None
     mixture = noise(2, 50_000)
     rule = MaskRule.largest(2)
     targets = separated(
-        Fake(), mixture, 16_000, conditions=condition(0.5, 0.8), rule=rule, gate=lambda *_: torch.tensor([[1.0], [0.25]])
+        Fake(),
+        mixture,
+        16_000,
+        conditions=condition(0.5, 0.8),
+        rule=rule,
+        gate=lambda *_: torch.tensor([[1.0], [0.25]]),
     )
     np.testing.assert_allclose(targets[0], 0.5 * mixture, atol=1e-5)
