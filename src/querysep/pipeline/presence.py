@@ -72,15 +72,23 @@ def presence_features(
 
     Returns:
         In the order of `PresenceCalibration.features`: the largest log-odds of the query's classes, weighted by the
-        square of the profile; the largest cosine of the condition with a window of the mixture; the log-odds of the mask where it takes
-        energy; the logarithm of the share of the energy that it takes.
+        square of the profile; the largest cosine of the condition with a window of the mixture; the log-odds of the
+        mask where it takes energy; the logarithm of the share of the energy that it takes.
     """
     weights = profile.square() / profile.square().sum().clamp(min=1e-12)
     detector_logit = (torch.logit(heard.framewise, _LEAST) * weights[None, :, None]).sum(dim=1).max()
-    similarity = functional.cosine_similarity(heard.latents - centre, (vector - centre)[None], dim=1).max()
     taken, kept, all_ = (mask * power).sum(), (mask.square() * power).sum(), power.sum()
     confidence = torch.logit(kept / taken.clamp(min=1e-20), _LEAST)
-    return torch.stack((detector_logit, similarity, confidence, torch.log10(kept / all_ + _LEAST)))
+    return torch.stack(
+        (detector_logit, similarity(heard, vector, centre), confidence, torch.log10(kept / all_ + _LEAST))
+    )
+
+
+def similarity(
+    heard: HeardWindows, vector: Float[Tensor, " condition_dim"], centre: Float[Tensor, " condition_dim"]
+) -> Float[Tensor, ""]:
+    """Return the largest cosine of a condition with a window, seen from ``centre``."""
+    return functional.cosine_similarity(heard.latents - centre, (vector - centre)[None], dim=1).max()
 
 
 def coverage(profile: Float[Tensor, " class"], framewise: Float[Tensor, "window class frame"]) -> float:

@@ -60,15 +60,20 @@ def make_part(
         None where neither the bank knows its classes nor anything is heard in its span.
     """
     span_s = clearest_span(group, others, presence)
-    heard = _hear(span_s, ear)
-    rows = {} if bank is None else {row.label: place for place, row in enumerate(bank.rows)}
-    named = [rows[labels[index]] for index in group.classes[:MOST_CLASSES] if labels[index] in rows]
-    if bank is None or not named:
+    heard, named = hear_clearest(span_s, ear), named_vectors(group, labels, bank)
+    if named is None:
         return None if heard is None else Part(group, heard[None], ("span",), span_s)
-    vectors = bank.conditions[named].to(ear.device)
+    vectors = named.to(ear.device)
     if heard is None:
         return Part(group, vectors, ("label",), None)
     return Part(group, (vectors + heard) / 2, ("label", "span"), span_s)
+
+
+def named_vectors(group: FoundGroup, labels: Sequence[str], bank: LabelBank | None) -> Tensor | None:
+    """Return what the bank has for the most present classes of a group, shape (condition, condition_dim), or None."""
+    rows = {} if bank is None else {row.label: place for place, row in enumerate(bank.rows)}
+    named = [rows[labels[index]] for index in group.classes[:MOST_CLASSES] if labels[index] in rows]
+    return bank.conditions[named] if bank is not None and named else None
 
 
 def clearest_span(
@@ -88,7 +93,8 @@ def clearest_span(
     return max(0.0, min(onset_s, offset_s - _SHORTEST_SPAN_S)), offset_s
 
 
-def _hear(span_s: tuple[float, float], ear: Ear) -> Tensor | None:
+def hear_clearest(span_s: tuple[float, float], ear: Ear) -> Tensor | None:
+    """Return the embedding of a span, shape (condition_dim,), or None where it is silent."""
     try:
         return hear_span(Query.span(*span_s), ear).vector
     except QueryError:  # silent
