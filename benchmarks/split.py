@@ -44,10 +44,10 @@ SHARES: dict[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Scene:
-    """Sounds and their classes, all labels of each."""
+    """Sounds and their classes."""
 
     waves: list[NDArray[np.float32]]
-    labels: list[tuple[str, ...]]
+    labels: list[str]
 
 
 def scenes(folder: Path, count: int, seed: int) -> Iterator[Scene]:
@@ -58,25 +58,25 @@ def scenes(folder: Path, count: int, seed: int) -> Iterator[Scene]:
         rng = np.random.default_rng([seed, 11, index])
         time, wanted = int(rng.integers(6 * SAMPLE_RATE, 10 * SAMPLE_RATE)), int(rng.integers(2, 4))
         waves: list[NDArray[np.float32]] = []
-        labels: list[tuple[str, ...]] = []
+        labels: list[str] = []
         while len(waves) < wanted:
             clips = by_class[names[rng.integers(len(names))]]
             clip = clips[rng.integers(len(clips))]
-            if any(known.related(one, other) for one in clip.labels for old in labels for other in old):
+            if any(known.related(clip.labels[0], other) for other in labels):
                 continue
             sound = read_clip(folder / clip.path, SAMPLE_RATE).astype(np.float32) / 32768.0
             wave = place(sound[: int(rng.integers(2, 7)) * SAMPLE_RATE], time, rng, repeat_share=0.0)
             energy = float(np.square(wave, dtype=np.float64).mean())
             if energy > 1e-9:
                 waves.append(wave * np.float32(np.sqrt(1e-3 / energy)))
-                labels.append(clip.labels)
+                labels.append(clip.labels[0])
         yield Scene(waves, labels)
 
 
-def belongs(group: FoundGroup, labels: tuple[str, ...], level: int) -> bool:
+def belongs(group: FoundGroup, label: str, level: int) -> bool:
     """Say whether a stem is of a source's class, or of one above or below it."""
     known = audioset()
-    return any(known.related(group.label, group_of(label, check_level(level), known)) for label in labels)
+    return known.related(group.label, group_of(label, check_level(level), known))
 
 
 def main() -> None:
@@ -100,7 +100,7 @@ def main() -> None:
         presence = stream.finish()
         for threshold in THRESHOLDS:
             groups = found_groups(presence, model.labels, check_level(given.level), threshold)
-            hits = sum(any(belongs(group, labels, given.level) for group in groups) for labels in scene.labels)
+            hits = sum(any(belongs(group, label, given.level) for group in groups) for label in scene.labels)
             false = sum(not any(belongs(group, one, given.level) for one in scene.labels) for group in groups)
             found[threshold].append((hits, len(scene.waves), false))
         groups = found_groups(presence, model.labels, check_level(given.level), given.threshold)[:8]
@@ -150,8 +150,8 @@ def _gains(
                 if way != "label and span" and share != "m / max(1, sum m)":
                     continue
                 stems = istft(spectrum * shared(wanted), config.n_fft, config.hop, len(mixture)).numpy()
-                for wave, labels in zip(scene.waves, scene.labels, strict=True):
-                    own = [stem for part, stem in zip(parts, stems, strict=True) if belongs(part.group, labels, level)]
+                for wave, label in zip(scene.waves, scene.labels, strict=True):
+                    own = [stem for part, stem in zip(parts, stems, strict=True) if belongs(part.group, label, level)]
                     if own:
                         best = max(snr_db(wave, stem) for stem in own)
                         results[f"{way}, {share}{gated}"].append(best - snr_db(wave, mixture))

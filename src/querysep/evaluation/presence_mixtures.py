@@ -55,7 +55,7 @@ class PresenceMixtures:
         seed: of the choice.
 
     Raises:
-        DataError: fewer than six classes have two recordings.
+        DataError: fewer than three classes have two recordings.
     """
 
     def __init__(self, recordings: Recordings, split: Split, names: Sequence[str] = (), seed: int = 0) -> None:
@@ -65,9 +65,9 @@ class PresenceMixtures:
             if clip.split == split and clip.duration_s >= _SHORTEST_CLIP_S:
                 by_class.setdefault(clip.labels[0], []).append(index)
         self._by_class = {label: indices for label, indices in sorted(by_class.items()) if len(indices) >= 2}
-        if len(self._by_class) < 6:
+        if len(self._by_class) < 3:
             raise DataError(
-                f"The split '{split}' has {len(self._by_class)} classes with two recordings or more; at least 6 are "
+                f"The split '{split}' has {len(self._by_class)} classes with two recordings or more; at least 3 are "
                 "needed to tell present from absent sounds. Give a larger data set."
             )
 
@@ -92,17 +92,16 @@ class PresenceMixtures:
         clips: list[int] = []
         for _ in range(_TRIES):
             index = self._pick(rng)
-            if not self._alike(self._clip(index).labels, [label for one in clips for label in self._clip(one).labels]):
+            if not any(_holds(self._clip(one), self._clip(index).labels[0]) for one in clips):
                 clips.append(index)
             if len(clips) == wanted:
                 break
         waves = self._levelled([place(self._read(index), time, rng, repeat_share=0.3) for index in clips], rng)
         if waves is None:
             return None
-        heard = [label for index in clips for label in self._clip(index).labels]
         present = [(self._clip(index).labels[0], wave) for index, wave in zip(clips, waves, strict=True)]
         asked = [Asked(label, self._query(label, clips, rng), wave) for label, wave in present]
-        asked += [Asked(label, self._query(label, clips, rng), None) for label in self._absent(heard, len(clips), rng)]
+        asked += [Asked(label, self._query(label, clips, rng), None) for label in self._absent(clips, rng)]
         return AskedMixture(np.stack(waves).sum(axis=0), tuple(asked))
 
     def _clip(self, index: int) -> Clip:
@@ -122,13 +121,10 @@ class PresenceMixtures:
         scale = min(1.0, 0.9 / peak)
         return [wave * np.float32(gain * scale) for wave, gain in zip(waves, gains, strict=True)]
 
-    def _absent(self, heard: Sequence[str], count: int, rng: np.random.Generator) -> list[str]:
-        labels = [label for label in self._by_class if not self._alike((label,), heard)]
-        return [labels[place] for place in rng.permutation(len(labels))[:count]]
-
-    @staticmethod
-    def _alike(labels: Sequence[str], others: Sequence[str]) -> bool:
-        return any(audioset().related(one, other) for one in labels for other in others)
+    def _absent(self, clips: Sequence[int], rng: np.random.Generator) -> list[str]:
+        heard = [self._clip(index) for index in clips]
+        labels = [label for label in self._by_class if not any(_holds(clip, label) for clip in heard)]
+        return [labels[place] for place in rng.permutation(len(labels))[: len(clips)]]
 
     def _query(self, label: str, in_mixture: Sequence[int], rng: np.random.Generator) -> Query:
         if label in self._names and rng.random() < _LABEL_SHARE:
@@ -142,3 +138,10 @@ class PresenceMixtures:
 
     def _read(self, index: int, count: int | None = None) -> NDArray[np.float32]:
         return self._recordings.read(index, 0, count).astype(np.float32) / np.float32(32768.0)
+
+
+def _holds(clip: Clip, label: str) -> bool:
+    """Say whether a clip may be called by a class: its own, one above it, or a kind of it."""
+    known = audioset()
+    above = {one for own in clip.labels if own in known for one in known.ancestors(own)}
+    return label in above.union(clip.labels) or (label in known and clip.labels[0] in known.ancestors(label))
