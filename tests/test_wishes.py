@@ -100,6 +100,26 @@ def test_several_spans_are_averaged(separator: Separator) -> None:
     np.testing.assert_allclose(both.target.samples, same.target.samples, atol=1e-6)
 
 
+def test_spans_beside_examples_and_several_of_them_kept_out(separator: Separator, write_tone: WriteTone) -> None:
+    time_s = np.arange(6 * RATE) / RATE
+    mixture = Audio((0.3 * np.sin(time_s * (3_000 + 400 * time_s)))[None].astype(np.float32), RATE)
+    parts = [Audio(mixture.samples[:, start * RATE : (start + 1) * RATE], RATE) for start in range(6)]
+    dog = write_tone("dog.wav", frequency_hz=880)
+    by_span = separator.separate(mixture, [dog, "span:0-1", "span:1-2"], not_=["span:4-5", Query.span(5, 6)])
+    by_sound = separator.separate(mixture, [dog, parts[0], parts[1]], not_=[parts[4], parts[5]])
+    np.testing.assert_allclose(by_span.target.samples, by_sound.target.samples, atol=1e-6)
+    assert [fact.kind for fact in by_span.report.queries] == ["audio", "span", "span"]
+    assert [fact.text for fact in by_span.report.not_queries] == ["span:4-5", "span:5-6"]
+    one = separator.separate(mixture, [dog, "span:0-1", "span:1-2"], not_="span:4-5")
+    assert np.abs(one.target.samples - by_span.target.samples).max() > 1e-6
+    for wrong, message in (("span:7-8", "outside"), ("span:5-9", r"ends at 6\.00 s")):
+        with pytest.raises(QueryError, match=message):
+            separator.separate(mixture, dog, not_=wrong)
+    quiet = Audio(mixture.samples * np.float32(1e-4), RATE)
+    with pytest.raises(QueryError, match="is silent in the mixture"):
+        separator.separate(quiet, "span:1-2")
+
+
 def test_a_query_left_out_is_in_the_report_and_counts_no_more(
     separator: Separator, write_tone: WriteTone, monkeypatch: pytest.MonkeyPatch
 ) -> None:

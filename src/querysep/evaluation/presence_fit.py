@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from querysep.data.manifest import Split
 from querysep.data.recordings import Recordings
 from querysep.dsp.stft import istft, stft
 from querysep.errors import DataError, QueryError
@@ -81,7 +82,7 @@ def fit_presence(model: Model, recordings: Recordings, mixtures: int, seed: int,
     Raises:
         DataError: the data set is too small, or cannot be read.
     """
-    split = "validation" if any(clip.split == "validation" for clip in recordings.clips) else "train"
+    split: Split = "validation" if any(clip.split == "validation" for clip in recordings.clips) else "train"
     names = () if model.label_bank is None else tuple(row.label for row in model.label_bank.rows)
     measured: list[_Measured] = []
     latents: list[Tensor] = []

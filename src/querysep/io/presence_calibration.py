@@ -23,7 +23,7 @@ class PresenceCalibration(BaseModel):
 
     format: Literal["querysep-presence/1"] = "querysep-presence/1"
     model_hash: str = Field(description="of the weights that it was fitted for")
-    features: tuple[str, ...] = Field(FEATURES, description="what is measured, always these")
+    features: tuple[str, ...] = Field(default=FEATURES, description="what is measured, always these")
     weights: tuple[float, ...] = Field(description="of the features, in order")
     bias: float
     centre: tuple[float, ...] = Field(description="mean latent embedding of the fitted mixtures")
