@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from synthetic_set import RATE, make_set
 
-from querysep.data.manifest import read_manifest
+from querysep.data.manifest import Clip, read_manifest
 from querysep.data.opening import OpenedRecordings, open_recordings
 from querysep.errors import DataError
 from querysep.evaluation.presence_fit import auc, calibration_error, fit_presence, logistic
@@ -54,6 +55,39 @@ def test_absent_sounds_are_not_in_the_mixture(recordings: OpenedRecordings) -> N
         assert np.abs(mixture.wave).max() <= 0.9001
         kinds |= {(asked.query.kind, asked.wave is None) for asked in mixture.asked}
     assert kinds == {("audio", True), ("audio", False), ("label", True), ("label", False)}
+
+
+class Noises:
+    """Two clips of each class; the labels above a class are not told."""
+
+    sample_rate = 1_000
+    clips = tuple(
+        Clip(
+            path=f"{label}-{number}",
+            labels=(label,),
+            duration_s=3.0,
+            licence="CC0",
+            source="synthetic",
+            origin=f"{label}-{number}",
+            split="test",
+        )
+        for label in ("Drum", "Snare drum", "Dog", "Animal", "Rain")
+        for number in range(2)
+    )
+
+    def read(self, index: int, start: int = 0, count: int | None = None) -> NDArray[np.int16]:
+        return np.random.default_rng(index).integers(-9_000, 9_000, count or 3_000).astype(np.int16)
+
+
+def test_neither_a_parent_nor_a_kind_of_what_is_there_is_absent() -> None:
+    pairs = set()
+    for mixture in PresenceMixtures(Noises(), "test", seed=2).draw(60):
+        there = [asked.label for asked in mixture.asked if asked.wave is not None]
+        away = [asked.label for asked in mixture.asked if asked.wave is None]
+        pairs |= {(one, other) for one in there for other in (*away, *there) if one != other}
+    for one, other in (("Drum", "Snare drum"), ("Dog", "Animal")):
+        assert not pairs & {(one, other), (other, one)}
+        assert (one, "Rain") in pairs
 
 
 def test_a_fit_is_for_these_weights_and_always_the_same(recordings: OpenedRecordings, tiny_model: Path) -> None:
