@@ -61,7 +61,7 @@ RULES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "m sqrt(o_m)/(sqrt(o_m) + sqrt(o_n))": lambda m, n: m * _share(_odds(m).sqrt(), _odds(n).sqrt()),
 }
 GATED = "rule, gated"
-AWAY = {f"away by {step:g}{more}": (step, more) for step in (0.25, 0.5, 1.0) for more in ("", ", rule")}
+AWAY = {f"away by {step:g}{more}": (step, more) for step in (0.25, 0.5) for more in ("", ", rule")}
 
 
 def _odds(mask: Tensor) -> Tensor:

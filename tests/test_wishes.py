@@ -44,6 +44,29 @@ def test_which_vectors_make_which_target() -> None:
     assert arranged(Wishes((one, two), "mean", (three, one))) == ([2.0, 8.0, 1.0], ((0,),), (1, 2))
 
 
+def test_of_many_alternatives_the_most_alike_are_averaged() -> None:
+    generator = torch.Generator().manual_seed(0)
+    kinds = torch.eye(20)[:16]
+    vectors = kinds.repeat_interleave(20, dim=0) + 0.05 * torch.randn(320, 20, generator=generator)
+    order = torch.randperm(320, generator=generator)
+    many = tuple(Condition(Query.label(str(one)), vectors[one : one + 1], torch.zeros(1, 2), ()) for one in order)
+    wishes = Wishes(many, "max", many[:2])
+    asked = wishes.arranged()
+    assert asked.vectors.shape == (18, 20)
+    assert asked.rule.targets == (tuple(range(16)),)
+    assert asked.rule.unwanted == (16, 17)
+    kind_of = {one: int(order[one]) // 20 for one in range(320)}
+    for number in range(16):
+        members = [one for one in range(320) if asked.places[one] == number]
+        assert len(members) == 20
+        assert len({kind_of[one] for one in members}) == 1
+        torch.testing.assert_close(asked.vectors[number], vectors[order[members]].mean(dim=0))
+    wanted, unwanted = wishes.of_each(asked, [0.1] * 16 + [0.5, 0.6])
+    assert wanted == [0.1] * 320
+    assert unwanted == [0.5, 0.6]
+    assert Wishes(many, "each").arranged().vectors.shape == (320, 20)
+
+
 def test_wanting_and_not_wanting_the_same_is_told(separator: Separator, write_tone: WriteTone) -> None:
     mixture, example = write_tone(seconds=2), write_tone("dog.wav", frequency_hz=900)
     both = separator.separate(mixture, example, not_=example)

@@ -10,7 +10,7 @@ from querysep.model import Model
 from querysep.pipeline.one_pass import OnePass, Piece
 from querysep.pipeline.presence import UNCALIBRATED, PresenceGate
 from querysep.pipeline.report import ExampleFacts, MixtureFacts, QueryFacts, SeparationReport, querysep_version
-from querysep.pipeline.wishes import Wishes
+from querysep.pipeline.wishes import Arranged, Wishes
 from querysep.progress import Progress
 from querysep.queries.condition import Condition
 
@@ -39,11 +39,12 @@ class Job:
     keep_absent: bool
     started: float
     progress: Progress
+    _asked: Arranged = field(init=False)
     _gate: PresenceGate = field(init=False)
     _pass: OnePass = field(init=False)
 
     def __post_init__(self) -> None:
-        asked = self.wishes.arranged()
+        self._asked = asked = self.wishes.arranged()
         self._gate = PresenceGate(self.model, asked.vectors, asked.profiles, keep_absent=self.keep_absent)
         self._pass = OnePass(
             self.model.separator,
@@ -77,7 +78,7 @@ class Job:
         Args:
             limited: for each target, how many of its samples were limited to fit FLAC.
         """
-        wanted, unwanted = self.wishes.of_each(self._gate.scores)
+        wanted, unwanted = self.wishes.of_each(self._asked, self._gate.scores)
         facts = [_facts(*pair) for pair in zip(self.wishes.wanted, wanted, strict=True)]
         not_facts = [_facts(*pair) for pair in zip(self.wishes.unwanted, unwanted, strict=True)]
         groups = self.wishes.groups()
