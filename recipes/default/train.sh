@@ -19,4 +19,6 @@ querysep train separator --data anchors --detector detector/detector -o separato
   --set minutes=62 --set steps=200000 --set batch_size=8 --set learning_rate=0.0012 --set warmup_steps=150 \
   --set ema_decay=0.998 --set checkpoint_steps=200 --set workers=1
 
+querysep calibrate open --model separator/model
+
 querysep evaluate open --data open --model separator/model -o results
