@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from querysep.cli.options import Device, DeviceOption, ModelOption, Quiet
+from querysep.cli.options import BankOption, Device, DeviceOption, ModelOption, Quiet
 from querysep.cli.terminal import progress_bar, show_paths, warn
 from querysep.progress import Progress
 
@@ -47,8 +47,8 @@ def separate(
         typer.Option(
             "-q",
             "--query",
-            help="What to take out: an audio file, a folder of them, label:NAME, or span:START-END in seconds of the "
-            "mixture. May be given several times.",
+            help="What to take out: an audio file, a folder of them, label:NAME, text:WORDS, bank:NAME, or "
+            "span:START-END in seconds of the mixture. May be given several times.",
             metavar="QUERY",
             show_default=False,
         ),
@@ -74,6 +74,7 @@ def separate(
     per_channel: Annotated[
         bool, typer.Option("--per-channel", help="A mask for each channel, rather than one for all.")
     ] = False,
+    bank: BankOption = None,
     device: DeviceOption = Device.AUTO,
     quiet: Quiet = False,
 ) -> None:
@@ -88,7 +89,7 @@ def separate(
         for place in plan(mixture, queries, output, combine.value, audio_format.value):
             check_output(_picture_path(place.target), overwrite=overwrite)
     with progress_bar(quiet=quiet) as progress:
-        separator = Separator.load(model, device.value)
+        separator = Separator.load(model, device.value, bank)
         separated = separator.separate_file(
             mixture,
             queries,

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
 from querysep.errors import QueryError
 from querysep.io.label_bank import LabelBank
+from querysep.queries.bank import Bank
 from querysep.queries.condition import Condition, Example, mean_condition
 from querysep.queries.examples import Ear, hear_audio, hear_span
 from querysep.queries.labels import LabelBook
@@ -21,7 +23,12 @@ _SCATTERED = (
 
 
 def resolve(
-    queries: Sequence[Query], ear: Ear, bank: LabelBank | None = None, *, together: bool = False
+    queries: Sequence[Query],
+    ear: Ear,
+    bank: LabelBank | None = None,
+    *,
+    own_bank: str | Path | None = None,
+    together: bool = False,
 ) -> list[Condition]:
     """Turn queries into conditions.
 
@@ -33,6 +40,7 @@ def resolve(
         queries: what the user wants.
         ear: what hears the examples.
         bank: of the model, for labels.
+        own_bank: place of the user's bank; see ``Bank``.
         together: whether all queries are examples of one sound, to be compared with each other; else each is compared
             within itself.
 
@@ -41,8 +49,8 @@ def resolve(
             no such queries.
         AudioError: the mixture cannot be read.
     """
-    heard = [_hear(query, ear, bank) for query in queries]
-    by_example = [index for index, query in enumerate(queries) if query.kind in ("audio", "span")]
+    heard = [_hear(query, ear, bank, own_bank) for query in queries]
+    by_example = [index for index, query in enumerate(queries) if query.kind in ("audio", "span", "bank")]
     groups = [by_example] if together else [[index] for index in by_example]
     told: dict[int, str] = {}
     for group in groups:
@@ -60,7 +68,7 @@ def resolve(
     return conditions
 
 
-def _hear(query: Query, ear: Ear, bank: LabelBank | None) -> tuple[Example, ...]:
+def _hear(query: Query, ear: Ear, bank: LabelBank | None, own_bank: str | Path | None) -> tuple[Example, ...]:
     match query.kind:
         case "audio":
             return tuple(hear_audio(query, ear))
@@ -68,6 +76,8 @@ def _hear(query: Query, ear: Ear, bank: LabelBank | None) -> tuple[Example, ...]
             return (hear_span(query, ear),)
         case "label":
             return _look_up(query, bank, ear.device)
+        case "bank":
+            return tuple(Bank(own_bank).examples(query.argument, ear))
     raise QueryError(
         f"'{query.text}': this version takes audio files, folders, span:START-END and label:NAME; "
         f"'{query.kind}:' queries come later. Give an example of the sound."
@@ -79,10 +89,9 @@ def _look_up(query: Query, bank: LabelBank | None, device: torch.device) -> tupl
         raise QueryError(
             f"'{query.text}': this model has no label bank. Add one with `querysep labels --build`, or give an example."
         )
-    name = query.text.partition(":")[2]
     return tuple(
         Example(bank.rows[row].label, 0.0, bank.conditions[row].to(device), bank.profiles[row].to(device))
-        for row in LabelBook(bank).find(name).rows
+        for row in LabelBook(bank).find(query.argument).rows
     )
 
 
