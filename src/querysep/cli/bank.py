@@ -97,7 +97,8 @@ def search(
     loaded = load_model(model, device.value)
     with progress_bar(quiet=quiet) as progress:
         ear = _ear(loaded, progress)
-        (condition,) = resolve([query], ear, loaded.label_bank, own_bank=bank.place)
+        labels, text_map = loaded.label_bank, loaded.text_map
+        (condition,) = resolve([query], ear, labels, text_map=text_map, own_bank=bank.place)
         hits = bank.search(condition.vectors[0], ear, count)
     warn(condition.warnings, quiet=quiet)
     print_table(("name", "cosine", "nearest sound"), [(hit.name, f"{hit.cosine:.3f}", hit.source) for hit in hits])

@@ -1,6 +1,6 @@
 """``querysep separate``: a mixture and a query in, the target and the residual out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +12,7 @@ from querysep.cli.terminal import progress_bar, show_paths, warn
 from querysep.progress import Progress
 
 if TYPE_CHECKING:
-    from querysep.pipeline import SeparatedFiles, Separator
+    from querysep.pipeline import SeparatedFiles, SeparationReport, Separator
 
 
 class Combine(StrEnum):
@@ -105,7 +105,17 @@ def separate(
     for files, picture in zip(separated, pictures, strict=True):
         warn(files.report.warnings, quiet=quiet)
         show_paths(path for path in (files.target, files.residual, files.report_path, picture) if path is not None)
+        for meaning in _meanings(files.report):
+            typer.echo(meaning)
         typer.echo(f"presence score: {files.report.presence:.2f}")
+
+
+def _meanings(report: "SeparationReport") -> Iterator[str]:
+    """Tell what words were understood as."""
+    for query in (*report.queries, *report.not_queries):
+        if query.kind == "text":
+            classes = ", ".join(f"{example.name} {example.weight:.2f}" for example in query.examples)
+            yield f"{query.text} means: {classes}"
 
 
 def _picture_path(target: Path) -> Path:

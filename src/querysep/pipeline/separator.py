@@ -253,9 +253,9 @@ class Separator:
         progress: Progress,
     ) -> Wishes:
         ear = Ear(self.model.detector, self.model.device, read_span, progress)
-        labels, own = self.model.label_bank, self._bank
-        wanted = resolve(queries, ear, labels, own_bank=own, together=combine == "mean")
-        return Wishes(tuple(wanted), combine, tuple(resolve(unwanted, ear, labels, own_bank=own)))
+        labels, words, own = self.model.label_bank, self.model.text_map, self._bank
+        wanted = resolve(queries, ear, labels, text_map=words, own_bank=own, together=combine == "mean")
+        return Wishes(tuple(wanted), combine, tuple(resolve(unwanted, ear, labels, text_map=words, own_bank=own)))
 
 
 def _queries(wishes: Any, sample_rate: int | None) -> list[Query]:
