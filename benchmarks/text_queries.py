@@ -2,8 +2,8 @@
 
     python benchmarks/text_queries.py [--model NAME|DIR] [--phrases FILE]
 
-Needs the extra 'text' and a model with `querysep labels --text`. Phrases of classes that the model does not have are left
-out and counted. "warned" are phrases that a user would be told are far, or of a class that is missing.
+Needs the extra 'text' and a model with `querysep labels --text`. Phrases of classes that the model does not have are
+left out and counted. "warned" are phrases that a user would be told are far, or of a class that is missing.
 """
 
 import argparse
