@@ -30,6 +30,9 @@ class Format(StrEnum):
     FLAC = "flac"
 
 
+_TOLD = 0.005  # weight; less would be shown as 0.00
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     app.command()(separate)
@@ -114,7 +117,9 @@ def _meanings(report: "SeparationReport") -> Iterator[str]:
     """Tell what words were understood as."""
     for query in (*report.queries, *report.not_queries):
         if query.kind == "text":
-            classes = ", ".join(f"{example.name} {example.weight:.2f}" for example in query.examples)
+            classes = ", ".join(
+                f"{example.name} {example.weight:.2f}" for example in query.examples if example.weight >= _TOLD
+            )
             yield f"{query.text} means: {classes}"
 
 
