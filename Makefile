@@ -42,5 +42,5 @@ $(VENV)/.core: $(VENV)/.python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.core Makefile
-	$(PIP) install -qq -c constraints.txt -e '.[dev,train,data,cluster]'
+	$(PIP) install -qq -c constraints.txt -e '.[dev,train,data,cluster,text]'
 	touch $@

@@ -1,10 +1,12 @@
 """What each way to ask gives: SDR improvement on mixtures of two sounds, and which examples are left out.
 
-    python benchmarks/query_kinds.py DATA [--model NAME|DIR] [--mixtures 100] [--seed 3]
+    python benchmarks/query_kinds.py DATA [--model NAME|DIR] [--mixtures 100] [--most-examples 100] [--seed 3]
 
 Mixtures are drawn as by `querysep evaluate open`, of classes that training saw. Examples are training recordings
 of the class; intruders are training recordings of other classes. "averaged" takes the mean of all of them, as the paper
-does. Labels need a model with a label bank; their parent is the nearest that stands for three classes or more.
+does. Labels need a model with a label bank; their parent is the nearest that stands for three classes or more. Words
+are phrases of the class from recipes/text/test_phrases.txt, drawn by chance; they need a model that knows words and
+the extra 'text'.
 """
 
 import argparse
@@ -28,18 +30,22 @@ from querysep.queries.labels import LabelBook
 from querysep.queries.outliers import outliers
 from querysep.queries.query import Query
 from querysep.queries.resolve import resolve
+from querysep.queries.text_training import parse_phrases
 from querysep.types import Audio
 
+TEST_PHRASES = Path(__file__).parents[1] / "recipes" / "text" / "test_phrases.txt"
 GROUPS = ((1, 0), (3, 1), (5, 0), (5, 2), (20, 0), (20, 6), (100, 30))
 
 
 class Askers:
     """Conditions for a class, made in every way."""
 
-    def __init__(self, model: Model, folder: Path, seed: int) -> None:
+    def __init__(self, model: Model, folder: Path, seed: int, most: int) -> None:
+        self._groups = [group for group in GROUPS if group[0] <= most]
         self._model, self._folder = model, folder
         self._ear = Ear(model.detector, model.device)
-        self._rng = np.random.default_rng(seed)
+        self._rng, self._words_rng = np.random.default_rng(seed), np.random.default_rng(seed)
+        self._phrases = parse_phrases(TEST_PHRASES.read_text(encoding="utf-8"))
         self._clips: dict[str, list[Clip]] = defaultdict(list)
         for clip in read_manifest(folder / "manifest.jsonl"):
             if clip.split == "train" and clip.duration_s >= 0.25:
@@ -50,7 +56,7 @@ class Askers:
     def vectors(self, label: str, other: str) -> dict[str, Tensor]:
         """Return vectors of shape (alternative, condition_dim) by name of the way; ``other`` is in the mixture too."""
         ways = {}
-        for count, bad in GROUPS:
+        for count, bad in self._groups:
             if len(self._clips[label]) < (count - bad):
                 continue
             good = self._embed(self._clips[label], count - bad)
@@ -62,7 +68,15 @@ class Askers:
             if count > 1:
                 ways[f"{name}, averaged"] = every.mean(dim=0, keepdim=True)
                 self.found[count, bad].append((int(left_out[count - bad :].sum()), int(left_out[: count - bad].sum())))
-        return ways | self._labels(label, other)
+        return ways | self._labels(label, other) | self._words(label)
+
+    def _words(self, label: str) -> dict[str, Tensor]:
+        phrases = [phrase.words for phrase in self._phrases if phrase.label == label]
+        if self._model.text_map is None or not phrases:
+            return {}
+        bank, words = self._model.label_bank, str(self._words_rng.choice(phrases))
+        asked = resolve([Query.words(words)], self._ear, bank, text_map=self._model.text_map)
+        return {"words": asked[0].vectors}
 
     def _labels(self, label: str, other: str) -> dict[str, Tensor]:
         bank = self._model.label_bank
@@ -120,11 +134,12 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="folder with manifest.jsonl")
     parser.add_argument("--model", default="default")
     parser.add_argument("--mixtures", type=int, default=100)
+    parser.add_argument("--most-examples", type=int, default=100, help="leave out the ways that take more")
     parser.add_argument("--seed", type=int, default=3)
     given = parser.parse_args()
     torch.set_grad_enabled(False)
     model = load_model(given.model, "cpu")
-    askers = Askers(model, given.data, given.seed)
+    askers = Askers(model, given.data, given.seed, given.most_examples)
     gains: dict[str, list[float]] = defaultdict(list)
     mixtures = OpenMixtures(given.data, given.seed)
     for index in range(given.mixtures):

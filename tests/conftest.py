@@ -1,5 +1,6 @@
 """What all tests share: shape checks at run time, calm threads, seeds and small recordings."""
 
+import shutil
 from pathlib import Path
 from typing import runtime_checkable
 
@@ -87,11 +88,29 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def talking_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a few words for its classes."""
+    from querysep.data.ontology import Ontology
+    from querysep.io.text_map import TEXT_NAME
+    from querysep.model import load_model
+    from querysep.queries.text_training import Phrase, train_text_map
+
+    folder = tmp_path_factory.mktemp("models") / "talking"
+    shutil.copytree(tiny_model, folder)
+    bank = load_model(folder, "cpu").label_bank
+    assert bank is not None
+    phrases = [Phrase("Dog", "a hound is barking"), Phrase("Bell", "church bells"), Phrase("Rain", "rain falls")]
+    (folder / TEXT_NAME).write_bytes(train_text_map(bank, phrases, ontology=Ontology([])).text_map.to_bytes())
+    return folder
+
+
 @pytest.fixture
-def street(write_tone: WriteTone, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def street(write_tone: WriteTone, tmp_path: Path, talking_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The files that the examples in README and docs name, and a tiny model in the place of the bundled one."""
     write_tone("street.wav", seconds=5.0, channels=2)
     for number, name in enumerate(("dog.wav", "another-dog.wav", "bell.wav", "barks/1.wav", "barks/2.wav")):
         write_tone(name, frequency_hz=300.0 + 100 * number)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("querysep.model.bundled_models", lambda: {"default": tiny_model})
+    monkeypatch.setenv("QUERYSEP_BANK", str(tmp_path / "bank"))
+    monkeypatch.setattr("querysep.model.bundled_models", lambda: {"default": talking_model})

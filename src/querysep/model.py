@@ -16,6 +16,7 @@ from querysep.detection.htsat import Htsat
 from querysep.errors import ConfigError, DeviceError, WeightsError
 from querysep.io.label_bank import BANK_NAME, LabelBank, read_label_bank
 from querysep.io.presence_calibration import PresenceCalibration, read_presence
+from querysep.io.text_map import TextMap, read_text_map
 from querysep.io.weights import fill, read_folder, write_folder
 from querysep.separation.build import build_separator
 from querysep.separation.config import SeparatorConfig
@@ -99,6 +100,7 @@ class Model:
         device: where both are.
         label_bank: the classes that can be asked for by name; None where the folder has none.
         presence: how surely a queried sound is there; None where the folder has no calibration for these weights.
+        text_map: what words mean; None where the folder has none.
     """
 
     config: ModelConfig
@@ -108,6 +110,7 @@ class Model:
     device: torch.device
     label_bank: LabelBank | None = None
     presence: PresenceCalibration | None = None
+    text_map: TextMap | None = None
 
     @property
     def name(self) -> str:
@@ -201,7 +204,16 @@ def load_model(name: str | Path = "default", device: str = "auto") -> Model:
     fill(_Pair(detector, separator), tensors, f"'{folder / 'model.safetensors'}'")
     bank = read_label_bank(folder, config.shape.separator.condition_dim, config.shape.detector.classes)
     presence = read_presence(folder, digest, config.shape.detector.latent_dim)
-    return Model(config, digest, detector.to(target).eval(), separator.to(target).eval(), target, bank, presence)
+    return Model(
+        config,
+        digest,
+        detector.to(target).eval(),
+        separator.to(target).eval(),
+        target,
+        label_bank=bank,
+        presence=presence,
+        text_map=read_text_map(folder),
+    )
 
 
 def load_detector(folder: Path) -> TrainedDetector:

@@ -1,11 +1,13 @@
 """The store on a real S3 server on this machine."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import boto3
 import numpy as np
 import pytest
+import torch
 from moto.server import ThreadedMotoServer
 from stores import RATE, MadeUp, rows_of, stop_at
 from torch.utils.data import DataLoader
@@ -17,6 +19,9 @@ from querysep.data.opening import open_recordings
 from querysep.data.store import ClipStore
 from querysep.data.store_packing import Commits, pack
 from querysep.errors import DataError
+from querysep.io.bank_file import KeptSound
+from querysep.queries.bank_tables import BankTables
+from querysep.queries.condition import Example
 
 SMALL = Commits(size=8_000)
 
@@ -113,3 +118,19 @@ def test_a_catalog_on_s3(options: dict[str, str]) -> None:
         assert catalog.anchors == (row, row)
         np.testing.assert_array_equal(catalog.audio([1, 0, 1]), audio[[1, 0, 1]])
         np.testing.assert_array_equal(catalog.latents, latents)
+
+
+def test_a_bank_on_s3(options: dict[str, str]) -> None:
+    sound = KeptSound("dog", "a.wav", "2026-01-01T00:00:00Z", RATE, 0.5, np.arange(9, dtype=np.int16))
+    tables = BankTables("s3://bucket/bank", options)
+    assert tables.facts() == []
+    tables.append([sound])
+    tables.append([replace(sound, name="cat")])
+    tables.append([sound])  # as two processes may do at the same moment
+    assert [(one.name, one.key) for one in tables.facts()] == [("cat", sound.key), ("dog", sound.key)]
+    (kept,) = tables.sounds(["dog"])
+    assert kept.key == sound.key
+    tables.keep_embeddings("abc", {sound.key: Example("", 1.0, torch.tensor([3.0, 4.0]), torch.tensor([0.5]))})
+    assert tables.nearest("abc", np.array([4, 3], np.float32), 5) == [(sound.key, pytest.approx(24 / 25))]
+    tables.remove(["dog"])
+    assert [one.name for one in BankTables("s3://bucket/bank", options).facts()] == ["cat"]

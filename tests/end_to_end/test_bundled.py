@@ -9,6 +9,7 @@ from querysep.evaluation.metrics import snr_db
 from querysep.io.audio_reader import read_audio
 from querysep.model import bundled_models, load_model
 from querysep.pipeline import Separation, Separator
+from querysep.queries.text import understand
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo"
 
@@ -26,6 +27,19 @@ def test_they_are_small_and_say_where_they_come_from() -> None:
     assert "CC-BY-SA" in config.licence
     assert "| package | licence | clips |" in (folder / "ATTRIBUTION.md").read_text()
     assert config.licence in (folder / "README.md").read_text()
+
+
+def test_words_fit_the_labels() -> None:
+    model = load_model("default", "cpu")
+    assert model.label_bank is not None and model.text_map is not None
+    labels = [row.label for row in model.label_bank.rows]
+    for words, label in [
+        ("soft chords on the grand piano", "Piano"),
+        ("somebody walks up the stairs", "Walk, footsteps"),
+    ]:
+        meaning = understand(words, model.label_bank, model.text_map)  # refused, unless made for these labels
+        assert labels[meaning.classes[0][0]] == label
+        assert meaning.warnings == ()
 
 
 @pytest.mark.parametrize("part", ["target", "residual"])

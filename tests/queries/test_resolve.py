@@ -178,12 +178,6 @@ def test_spans(detector: Htsat) -> None:
         resolve(Query.span(3, 5), detector)
 
 
-@pytest.mark.parametrize("query", [Query.words("a dog"), Query.bank("dog")])
-def test_kinds_that_come_later_say_so(detector: Htsat, query: Query) -> None:
-    with pytest.raises(QueryError, match="come later"):
-        resolve(query, detector)
-
-
 def test_batches_are_bounded(detector: Htsat, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
 

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from querysep.detection.config import DetectorConfig
 from querysep.detection.htsat import Htsat
 from querysep.detection.yamnet import Lesson
+from querysep.errors import ConfigError
 from querysep.progress import silent
 from querysep.training.config import DetectorTraining
 from querysep.training.detector import DetectorModule, _shared_labels
@@ -66,6 +67,8 @@ def test_a_round_has_every_lesson_once_and_rounds_differ(tmp_path: Path) -> None
     assert spectrogram.shape == (16, 26) and labels.sum() == 1 and scores.shape == (2,) and latent.shape == (4,)
     for one, again in zip(lessons[7], _listen(tmp_path, Teacher(0))[7], strict=True):
         torch.testing.assert_close(one, again, rtol=0, atol=0)
+    with pytest.raises(ConfigError, match="other items"):
+        _listen(tmp_path, Teacher(), items=41)
 
 
 def test_answers_belong_to_their_sounds(tmp_path: Path) -> None:

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from querysep.cli.options import AudioFolder, ClassList, DataPath, LayoutOption, Quiet
+from querysep.cli.options import (
+    AudioFolder,
+    ClassList,
+    DataPath,
+    LayoutOption,
+    Quiet,
+    StorageOptions,
+    parse_storage_options,
+)
 from querysep.cli.terminal import progress_bar, warn
 from querysep.data.layouts import Layout
 from querysep.errors import ConfigError
@@ -28,17 +36,12 @@ def pack(
     classes: ClassList = None,
     sample_rate: Annotated[int, typer.Option(help="Of the sound in the store, Hz.", min=1)] = 32_000,
     split: Annotated[str | None, typer.Option(help="Pack one split only.", metavar="|".join(_SPLITS))] = None,
-    storage_options: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--storage-option", help="Of the object store, such as aws_region=eu-north-1.", metavar="KEY=VALUE"
-        ),
-    ] = None,
+    storage_options: StorageOptions = None,
     quiet: Quiet = False,
 ) -> None:
     """Pack clips into a store: fast reads from anywhere in them, here or on an object store."""
     chosen = _split(split)
-    options = _options(storage_options or [])
+    options = parse_storage_options(storage_options)
     _refuse_itself(path, store, layout)
     from querysep.data.opening import open_recordings
     from querysep.data.store_packing import pack as run
@@ -79,13 +82,3 @@ def _split(name: str | None) -> "Split | None":
     if name is None:
         return None
     raise ConfigError(f"'{name}' is no split. There are: {', '.join(_SPLITS)}.")
-
-
-def _options(pairs: list[str]) -> dict[str, str]:
-    options = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise ConfigError(f"'--storage-option {pair}' is not of the form key=value.")
-        options[key.strip()] = value.strip()
-    return options

@@ -41,6 +41,12 @@ def labels(
             help="Make the model's labels anew from this anchor catalog, mined by its own detector.", metavar="ANCHORS"
         ),
     ] = None,
+    text: Annotated[
+        bool, typer.Option("--text", help="Make anew what the model understands by words (text:WORDS).")
+    ] = False,
+    encoder: Annotated[
+        str, typer.Option(help="What turns words into vectors: minilm, or one that a package adds.", metavar="NAME")
+    ] = "minilm",
     quiet: Quiet = False,
 ) -> None:
     """List what can be asked for as label:NAME: classes with examples of their own, then parents of several."""
@@ -50,6 +56,9 @@ def labels(
     bank = loaded.label_bank
     if build is not None:
         bank = _build(build, loaded, bundled_models().get(model, Path(model)), quiet)
+    if text:
+        typer.echo(_make_text(bank, bundled_models().get(model, Path(model)), encoder))
+        return
     if bank is None:
         for label in sorted(loaded.labels, key=str.casefold):
             typer.echo(label)
@@ -73,6 +82,22 @@ def _build(anchors: Path, model: "Model", folder: Path, quiet: bool) -> "LabelBa
         raise DataError(f"No class of '{anchors}' has anchors from {FEWEST_CLIPS} training recordings or more.")
     atomic_bytes(folder / BANK_NAME, bank.to_bytes(), overwrite=True)
     return bank
+
+
+def _make_text(bank: "LabelBank | None", folder: Path, encoder: str) -> str:
+    from querysep.errors import QueryError
+    from querysep.io.files import atomic_bytes
+    from querysep.io.text_map import TEXT_NAME
+    from querysep.queries.text_training import bundled_phrases, train_text_map
+
+    if bank is None:
+        raise QueryError("Words need a label bank, which this model lacks. Add one with `querysep labels --build`.")
+    trained = train_text_map(bank, bundled_phrases(), encoder)
+    atomic_bytes(folder / TEXT_NAME, trained.text_map.to_bytes(), overwrite=True)
+    return (
+        f"{trained.phrases} phrases for {len(bank.rows)} classes; of phrases left out, {trained.top_1:.0%} find their "
+        f"class first, {trained.top_5:.0%} among five\n{folder / TEXT_NAME}"
+    )
 
 
 def _label_rows(bank: "LabelBank") -> list[tuple[str, str, str, str]]:

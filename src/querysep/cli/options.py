@@ -40,6 +40,19 @@ AudioFolder = Annotated[Path | None, typer.Option(help="Folder of the audio, if 
 ClassList = Annotated[
     Path | None, typer.Option(help="AudioSet's class_labels_indices.csv or ontology.json.", metavar="FILE")
 ]
+StorageOptions = Annotated[
+    list[str] | None,
+    typer.Option("--storage-option", help="Of the object store, such as aws_region=eu-north-1.", metavar="KEY=VALUE"),
+]
+BankOption = Annotated[
+    str | None,
+    typer.Option(
+        "--bank",
+        help="Folder or s3://bucket/prefix of your own sounds; by default QUERYSEP_BANK, or a folder of yours.",
+        metavar="PLACE",
+        show_default=False,
+    ),
+]
 
 EngineOption = Annotated[EngineName, typer.Option("--engine", help="Here, or on a Ray cluster.")]
 Address = Annotated[
@@ -56,3 +69,18 @@ def check_engine(name: EngineName, address: str | None, workers: int | None) -> 
     """
     if name is EngineName.LOCAL and (address is not None or workers is not None):
         raise ConfigError("--address and --workers are of the Ray engine. Add --engine ray, or leave them out.")
+
+
+def parse_storage_options(pairs: list[str] | None) -> dict[str, str]:
+    """Return what ``--storage-option`` gave.
+
+    Raises:
+        ConfigError: one is not of the form key=value.
+    """
+    options = {}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"'--storage-option {pair}' is not of the form key=value.")
+        options[key.strip()] = value.strip()
+    return options

@@ -1,18 +1,18 @@
 """``querysep separate``: a mixture and a query in, the target and the residual out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from querysep.cli.options import Device, DeviceOption, ModelOption, Quiet
+from querysep.cli.options import BankOption, Device, DeviceOption, ModelOption, Quiet
 from querysep.cli.terminal import progress_bar, show_paths, warn
 from querysep.progress import Progress
 
 if TYPE_CHECKING:
-    from querysep.pipeline import SeparatedFiles, Separator
+    from querysep.pipeline import SeparatedFiles, SeparationReport, Separator
 
 
 class Combine(StrEnum):
@@ -28,6 +28,9 @@ class Format(StrEnum):
 
     WAV = "wav"
     FLAC = "flac"
+
+
+_TOLD = 0.005  # weight; less would be shown as 0.00
 
 
 def register(app: typer.Typer) -> None:
@@ -47,8 +50,8 @@ def separate(
         typer.Option(
             "-q",
             "--query",
-            help="What to take out: an audio file, a folder of them, label:NAME, or span:START-END in seconds of the "
-            "mixture. May be given several times.",
+            help="What to take out: an audio file, a folder of them, label:NAME, text:WORDS, bank:NAME, or "
+            "span:START-END in seconds of the mixture. May be given several times.",
             metavar="QUERY",
             show_default=False,
         ),
@@ -77,6 +80,7 @@ def separate(
     keep_absent: Annotated[
         bool, typer.Option("--keep-absent", help="Do not silence the target where the sound is surely not there.")
     ] = False,
+    bank: BankOption = None,
     device: DeviceOption = Device.AUTO,
     quiet: Quiet = False,
 ) -> None:
@@ -91,7 +95,7 @@ def separate(
         for place in plan(mixture, queries, output, combine.value, audio_format.value):
             check_output(_picture_path(place.target), overwrite=overwrite)
     with progress_bar(quiet=quiet) as progress:
-        separator = Separator.load(model, device.value)
+        separator = Separator.load(model, device.value, bank)
         separated = separator.separate_file(
             mixture,
             queries,
@@ -108,7 +112,19 @@ def separate(
     for files, picture in zip(separated, pictures, strict=True):
         warn(files.report.warnings, quiet=quiet)
         show_paths(path for path in (files.target, files.residual, files.report_path, picture) if path is not None)
+        for meaning in _meanings(files.report):
+            typer.echo(meaning)
         typer.echo(f"presence score: {files.report.presence:.2f}")
+
+
+def _meanings(report: "SeparationReport") -> Iterator[str]:
+    """Tell what words were understood as."""
+    for query in (*report.queries, *report.not_queries):
+        if query.kind == "text":
+            classes = ", ".join(
+                f"{example.name} {example.weight:.2f}" for example in query.examples if example.weight >= _TOLD
+            )
+            yield f"{query.text} means: {classes}"
 
 
 def _picture_path(target: Path) -> Path:

@@ -38,7 +38,7 @@ def load_lance() -> ModuleType:
     try:
         import lance
     except ImportError as error:
-        raise ConfigError("A store needs the extra 'data': pip install 'querysep[data]'.") from error
+        raise ConfigError("Stores and banks need the extra 'data': pip install 'querysep[data]'.") from error
     _hush_forks()
     return lance
 

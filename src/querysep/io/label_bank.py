@@ -1,5 +1,6 @@
 """The label bank of a weights folder: for every class that can be asked for by name, its condition."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,14 @@ class LabelBank:
     rows: tuple[BankRow, ...]
     conditions: Tensor
     profiles: Tensor
+
+    @property
+    def hash(self) -> str:
+        """Tells banks apart: 16 hexadecimal digits."""
+        digest = hashlib.sha256(_Facts(rows=self.rows).model_dump_json().encode())
+        for tensor in (self.conditions, self.profiles):
+            digest.update(tensor.float().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def to_bytes(self) -> bytes:
         """Return what the file holds."""

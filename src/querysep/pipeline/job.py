@@ -166,7 +166,13 @@ def _facts(condition: Condition, presence: float) -> QueryFacts:
         seconds_used=condition.seconds_used,
         presence=presence,
         examples=[
-            ExampleFacts(name=example.name, used=example.used, reason=example.reason, seconds_used=example.seconds_used)
+            ExampleFacts(
+                name=example.name,
+                used=example.used,
+                reason=example.reason,
+                weight=example.weight,
+                seconds_used=example.seconds_used,
+            )
             for example in condition.examples
         ],
     )

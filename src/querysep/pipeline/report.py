@@ -26,6 +26,9 @@ class ExampleFacts(BaseModel):
     name: str = Field(description="file, span, or class of the label bank")
     used: bool = Field(description="whether it counts")
     reason: str | None = Field(description="why it does not; null where it does")
+    weight: float = Field(
+        description="how much it counts beside the query's others; for words, how surely they mean it"
+    )
     seconds_used: float = Field(description="of it that is neither silent nor unlike the rest of it; 0 for a class")
 
 

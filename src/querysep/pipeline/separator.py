@@ -52,21 +52,29 @@ class Separator:
 
     Args:
         model: a loaded model.
+        bank: place of the user's bank, for ``bank:NAME``: a folder or ``s3://bucket/prefix``; by default QUERYSEP_BANK,
+            or the platform's data folder.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, bank: str | Path | None = None) -> None:
         self.model = model
+        self._bank = bank
         self.detector = Detector(model)
 
     @classmethod
-    def load(cls, name: str | Path = "default", device: str = "auto") -> Self:
+    def load(cls, name: str | Path = "default", device: str = "auto", bank: str | Path | None = None) -> Self:
         """Load a model: the name of a bundled one, or a weights folder.
+
+        Args:
+            name: of a bundled model, or a weights folder.
+            device: "auto", "cpu", "cuda" or "mps".
+            bank: place of the user's bank, see the class.
 
         Raises:
             WeightsError: there is no such model, or it is damaged.
             DeviceError: the device is not there.
         """
-        return cls(load_model(name, device))
+        return cls(load_model(name, device), bank)
 
     def separate(
         self,
@@ -344,9 +352,9 @@ class Separator:
         progress: Progress,
     ) -> Wishes:
         ear = Ear(self.model.detector, self.model.device, read_span, progress)
-        bank = self.model.label_bank
-        wanted = resolve(queries, ear, bank, together=combine == "mean")
-        return Wishes(tuple(wanted), combine, tuple(resolve(unwanted, ear, bank)))
+        labels, words, own = self.model.label_bank, self.model.text_map, self._bank
+        wanted = resolve(queries, ear, labels, text_map=words, own_bank=own, together=combine == "mean")
+        return Wishes(tuple(wanted), combine, tuple(resolve(unwanted, ear, labels, text_map=words, own_bank=own)))
 
 
 def _queries(wishes: Any, sample_rate: int | None) -> list[Query]:

@@ -18,6 +18,7 @@ class Example:
         seconds_used: how much of it was heard and is like the rest of it; 0 for a class.
         vector: mean latent embedding, shape (condition_dim,); None where nothing can be heard.
         profile: the classes that the detector hears in it, probabilities, shape (class,).
+        weight: how much it counts beside the others of its query.
         reason: why it does not count; None where it does.
         warnings: what the user should know.
     """
@@ -26,6 +27,7 @@ class Example:
     seconds_used: float = 0.0
     vector: Tensor | None = None
     profile: Tensor | None = None
+    weight: float = 1.0
     reason: str | None = None
     warnings: tuple[str, ...] = ()
 
@@ -69,11 +71,15 @@ class Condition:
 
 
 def mean_condition(query: Query, examples: tuple[Example, ...], warnings: tuple[str, ...] = ()) -> Condition:
-    """Average the examples that count."""
+    """Average the examples that count, by their weights."""
     heard = [example for example in examples if example.vector is not None and example.profile is not None]
     chosen = [example for example in heard if example.used]
     vectors = torch.stack([example.vector for example in chosen or heard if example.vector is not None])
     profiles = torch.stack([example.profile for example in chosen or heard if example.profile is not None])
     if chosen:
+        weights = vectors.new_tensor([example.weight for example in chosen])
+        if (weights != 1).any():
+            shares = (weights / weights.sum())[:, None]
+            vectors, profiles = vectors * shares * len(chosen), profiles * shares * len(chosen)
         return Condition(query, vectors.mean(0, keepdim=True), profiles.mean(0, keepdim=True), examples, warnings)
     return Condition(query, vectors[:0], profiles[:0], examples, warnings)

@@ -102,6 +102,15 @@ def _hear_one(given: Path | Audio, name: str, ear: Ear) -> Example:
     return _embed(sound, name, ear, f"{told} is silent. Give an example in which the sound is heard.", tuple(warnings))
 
 
+def hear_sound(sound: Audio, name: str, ear: Ear) -> Example:
+    """Embed a sound that has been read.
+
+    Raises:
+        QueryError: it is silent.
+    """
+    return _embed(sound, name, ear, f"'{name}' is silent. Give an example in which the sound is heard.")
+
+
 def _embed(sound: Audio, name: str, ear: Ear, if_silent: str, warnings: tuple[str, ...] = ()) -> Example:
     """Average over the segments that are neither silent nor unlike most of the others."""
     segments = cut_segments(sound, ear.detector.config.sample_rate)

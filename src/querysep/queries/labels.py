@@ -45,7 +45,7 @@ class LabelBook:
             for label in group:
                 self._label_of.setdefault(_key(label), label)
             for label in group:
-                for part in _parts(label):
+                for part in name_parts(label):
                     self._label_of.setdefault(_key(part), label)
         self._offered = (*labels, *parents)
 
@@ -61,7 +61,7 @@ class LabelBook:
             QueryError: nobody knows it, or the bank has no examples of it; offers what comes close.
         """
         key = _key(name)
-        meant = (self._label_of.get(key), self._label_of.get(_key(_everyday().get(key, ""))))
+        meant = (self._label_of.get(key), self._label_of.get(_key(everyday_words().get(key, ""))))
         labels = [label for label in meant if label is not None]
         if not labels:
             raise QueryError(f"'{name.strip()}' is not a known label.{self._close(key)} See `querysep labels`.")
@@ -90,8 +90,8 @@ class LabelBook:
 
     def _close(self, key: str) -> str:
         """Offer labels that are spelt alike or hold the word."""
-        spellings = {_key(part): label for label in self._offered for part in (label, *_parts(label))}
-        spellings |= {word: self._label_of.get(_key(label), "") for word, label in _everyday().items()}
+        spellings = {_key(part): label for label in self._offered for part in (label, *name_parts(label))}
+        spellings |= {word: self._label_of.get(_key(label), "") for word, label in everyday_words().items()}
         words = [word for word in spellings if len(key) > 2 and (key in word.split() or set(key.split()) & {word})]
         words += difflib.get_close_matches(key, spellings, 3, 0.65)
         labels = list(dict.fromkeys(spellings[word] for word in words if self._offers(spellings[word])))
@@ -114,8 +114,8 @@ def _offer(labels: list[str]) -> str:
     return f" Closest: {', '.join(repr(label) for label in labels)}." if labels else ""
 
 
-def _parts(label: str) -> list[str]:
-    """AudioSet names a class by its synonyms, as in 'Whoosh, swoosh, swish'."""
+def name_parts(label: str) -> list[str]:
+    """Return each of the names in one: AudioSet names a class by its synonyms, as in 'Whoosh, swoosh, swish'."""
     parts = [part.strip() for part in re.sub(r"\(.*?\)", "", label).split(",")]
     return [part for part in parts if part and part != "etc."]
 
@@ -128,7 +128,7 @@ def _key(name: str) -> str:
 
 
 @cache
-def _everyday() -> dict[str, str]:
-    """Everyday words and the class that each means."""
+def everyday_words() -> dict[str, str]:
+    """Return everyday words and the class that each means."""
     text = files("querysep").joinpath("assets", "synonyms.csv").read_text(encoding="utf-8")
     return {_key(row["word"]): row["label"] for row in csv.DictReader(text.splitlines())}

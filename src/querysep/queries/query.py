@@ -145,6 +145,11 @@ class Query:
         raise QueryError(f"A query is a string, path, Query, Audio or array; got {type(wish).__name__}.")
 
     @property
+    def argument(self) -> str:
+        """What follows the prefix of a label, text or bank query."""
+        return self.text.partition(":")[2].strip()
+
+    @property
     def name(self) -> str:
         """A short name that is safe in a file name: letters, digits, dot, dash and underscore."""
         example = self.paths[0].stem if self.paths else "audio"

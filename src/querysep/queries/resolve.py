@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
 from querysep.errors import QueryError
 from querysep.io.label_bank import LabelBank
+from querysep.io.text_map import TextMap
+from querysep.queries.bank import Bank
 from querysep.queries.condition import Condition, Example, mean_condition
 from querysep.queries.examples import Ear, hear_audio, hear_span
 from querysep.queries.labels import LabelBook
 from querysep.queries.outliers import outliers, scattered
 from querysep.queries.query import Query
+from querysep.queries.text import understand
 
 UNLIKE = "unlike most of the other examples"
 _MOST_WARNINGS = 3  # about the examples of one query
@@ -22,7 +26,13 @@ _SCATTERED = (
 
 
 def resolve(
-    queries: Sequence[Query], ear: Ear, bank: LabelBank | None = None, *, together: bool = False
+    queries: Sequence[Query],
+    ear: Ear,
+    bank: LabelBank | None = None,
+    *,
+    text_map: TextMap | None = None,
+    own_bank: str | Path | None = None,
+    together: bool = False,
 ) -> list[Condition]:
     """Turn queries into conditions.
 
@@ -34,16 +44,21 @@ def resolve(
         queries: what the user wants.
         ear: what hears the examples.
         bank: of the model, for labels.
+        text_map: of the model, for free words.
+        own_bank: place of the user's bank; see ``Bank``.
         together: whether all queries are examples of one sound, to be compared with each other; else each is compared
             within itself.
 
     Raises:
-        QueryError: no example can be used, a span lies outside the mixture, the label is not known, or this version has
-            no such queries.
+        QueryError: no example can be used, a span lies outside the mixture, a name is not known, or the model knows no
+            words.
         AudioError: the mixture cannot be read.
+        DataError: the user's bank cannot be read.
+        ConfigError: an extra is not installed.
+        WeightsError: the model's text does not fit its label bank.
     """
-    heard = [_hear(query, ear, bank) for query in queries]
-    by_example = [index for index, query in enumerate(queries) if query.kind in ("audio", "span")]
+    heard = [_hear(query, ear, bank, text_map, own_bank) for query in queries]
+    by_example = [index for index, query in enumerate(queries) if query.kind in ("audio", "span", "bank")]
     groups = [by_example] if together else [[index] for index in by_example]
     told: dict[int, str] = {}
     for group in groups:
@@ -68,7 +83,9 @@ def _first_few(warnings: list[str]) -> list[str]:
     return warnings if left_out <= 0 else [*warnings[:_MOST_WARNINGS], more]
 
 
-def _hear(query: Query, ear: Ear, bank: LabelBank | None) -> tuple[Example, ...]:
+def _hear(
+    query: Query, ear: Ear, bank: LabelBank | None, text_map: TextMap | None, own_bank: str | Path | None
+) -> tuple[Example, ...]:
     match query.kind:
         case "audio":
             return tuple(hear_audio(query, ear))
@@ -76,10 +93,10 @@ def _hear(query: Query, ear: Ear, bank: LabelBank | None) -> tuple[Example, ...]
             return (hear_span(query, ear),)
         case "label":
             return _look_up(query, bank, ear.device)
-    raise QueryError(
-        f"'{query.text}': this version takes audio files, folders, span:START-END and label:NAME; "
-        f"'{query.kind}:' queries come later. Give an example of the sound."
-    )
+        case "text":
+            return _read(query, bank, text_map, ear.device)
+        case "bank":
+            return tuple(Bank(own_bank).examples(query.argument, ear))
 
 
 def _look_up(query: Query, bank: LabelBank | None, device: torch.device) -> tuple[Example, ...]:
@@ -87,11 +104,21 @@ def _look_up(query: Query, bank: LabelBank | None, device: torch.device) -> tupl
         raise QueryError(
             f"'{query.text}': this model has no label bank. Add one with `querysep labels --build`, or give an example."
         )
-    name = query.text.partition(":")[2]
-    return tuple(
-        Example(bank.rows[row].label, 0.0, bank.conditions[row].to(device), bank.profiles[row].to(device))
-        for row in LabelBook(bank).find(name).rows
-    )
+    rows = LabelBook(bank).find(query.argument).rows
+    return tuple(_class_example(bank, row, 1.0, device) for row in rows)
+
+
+def _read(query: Query, bank: LabelBank | None, text_map: TextMap | None, device: torch.device) -> tuple[Example, ...]:
+    """Give the classes that words mean; the first carries the warnings."""
+    meaning = understand(query.argument, bank, text_map)
+    assert bank is not None
+    first, *others = [_class_example(bank, row, weight, device) for row, weight in meaning.classes]
+    return (replace(first, warnings=meaning.warnings), *others)
+
+
+def _class_example(bank: LabelBank, row: int, weight: float, device: torch.device) -> Example:
+    vector, profile = bank.conditions[row].to(device), bank.profiles[row].to(device)
+    return Example(bank.rows[row].label, vector=vector, profile=profile, weight=weight)
 
 
 def _leave_out(queries: list[tuple[Example, ...]]) -> tuple[list[tuple[Example, ...]], str | None]:

@@ -14,6 +14,8 @@ from querysep.training.detector import train_detector
 from querysep.training.separator import Provenance, train_separator
 
 _DETECTOR_SHARE = 0.15  # of the time
+_HEAD = {"head_only": True, "learning_rate": 1e-3, "warmup_steps": 20, "checkpoint_steps": 100}
+_SEPARATOR = {"learning_rate": 3e-4, "warmup_steps": 50, "checkpoint_steps": 100}
 _ANCHORS_PER_CLIP = 3  # a few clips have to serve for many mixtures
 
 
@@ -46,9 +48,7 @@ def adapt(
         OutputError: the weights cannot be written.
     """
     own = TrainedDetector(start.detector, start.labels, start.hash)
-    head = DetectorTraining(
-        head_only=True, minutes=_DETECTOR_SHARE * minutes, learning_rate=1e-3, warmup_steps=20, checkpoint_steps=100
-    )
+    head = DetectorTraining.model_validate({**_HEAD, "minutes": _DETECTOR_SHARE * minutes})
     if not (folder / "detector").is_dir():
         train_detector(recordings, start.detector.config, head, folder, own, progress)
     detector = load_detector(folder / "detector")
@@ -56,12 +56,10 @@ def adapt(
         detector.network,
         detector.labels,
         relations_of(clip.labels for clip in recordings.clips),
-        MiningSettings(per_clip=_ANCHORS_PER_CLIP),
+        MiningSettings.model_validate({"per_clip": _ANCHORS_PER_CLIP}),
     )
     mine(recordings, miner, detector.hash, folder / "anchors", progress=progress)
-    training = SeparatorTraining(
-        minutes=(1.0 - _DETECTOR_SHARE) * minutes, learning_rate=3e-4, warmup_steps=50, checkpoint_steps=100
-    )
+    training = SeparatorTraining.model_validate({**_SEPARATOR, "minutes": (1.0 - _DETECTOR_SHARE) * minutes})
     return train_separator(
         folder / "anchors",
         detector,

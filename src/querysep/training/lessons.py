@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from querysep.detection.htsat import Htsat
 from querysep.detection.yamnet import Yamnet
+from querysep.errors import ConfigError
 from querysep.io.files import atomic_text
 from querysep.progress import Progress
 from querysep.training.config import DetectorTraining
@@ -71,7 +72,8 @@ def _vary(spectrogram: NDArray[np.float16], rng: np.random.Generator) -> NDArray
     knots = rng.uniform(-_CURVE_DB, _CURVE_DB, size=_KNOTS)
     curve_db = np.interp(np.linspace(0, _KNOTS - 1, mels), np.arange(_KNOTS), knots) + rng.uniform(-1, 1) * _LEVEL_DB
     shifted = np.roll(spectrogram.astype(np.float32), int(rng.integers(frames)), axis=1)
-    return np.maximum(shifted + curve_db[:, None].astype(np.float32), _FLOOR_DB)
+    varied: NDArray[np.float32] = np.maximum(shifted + curve_db[:, None].astype(np.float32), _FLOOR_DB)
+    return varied
 
 
 def listen(
@@ -91,6 +93,9 @@ def listen(
         training: says how many items, and the seed of order and variations.
         folder: for the files; 30 KB an item.
         progress: told after each batch.
+
+    Raises:
+        ConfigError: the folder holds lessons of another number of items or classes.
     """
     count = training.teacher_items
     folder.mkdir(parents=True, exist_ok=True)
@@ -106,6 +111,10 @@ def listen(
     opened = {
         name: _open(folder / f"{name}.npy", shape, kind, fresh=not done) for name, (shape, kind) in shapes.items()
     }
+    if any(opened[name].shape != shape for name, (shape, _) in shapes.items()):
+        raise ConfigError(
+            f"'{folder}' holds what a teacher said of other items or classes. Remove it, or train in another folder."
+        )
     arrays = _Arrays(**opened)
     for first, batch in zip(range(done, count, _BATCH), _batches(items, range(done, count)), strict=True):
         waves, targets = batch
@@ -123,7 +132,7 @@ def listen(
     return Lessons(arrays, training.seed)
 
 
-def _batches(items: Dataset[tuple[Tensor, Tensor]], indices: Sequence[int]) -> "DataLoader[tuple[Tensor, Tensor]]":
+def _batches(items: Dataset[tuple[Tensor, Tensor]], indices: Sequence[int]) -> DataLoader[tuple[Tensor, Tensor]]:
     return DataLoader(Subset(items, indices), batch_size=_BATCH)
 
 
