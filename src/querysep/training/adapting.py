@@ -7,6 +7,7 @@ from querysep.anchors.mine import mine
 from querysep.anchors.miner import Miner
 from querysep.anchors.relations import relations_of
 from querysep.data.recordings import Recordings
+from querysep.errors import OutputError
 from querysep.model import Model, TrainedDetector, load_detector
 from querysep.progress import Progress, silent
 from querysep.training.config import DetectorTraining, SeparatorTraining
@@ -36,7 +37,7 @@ def adapt(
         recordings: labelled clips, at the model's rate.
         start: the model to begin from, on the CPU.
         minutes: of training, both networks together; mining comes on top.
-        folder: for the parts, and at the end ``model/``.
+        folder: for the parts, and at the end ``separator/model/``.
         provenance: for the model's config and card.
         progress: told after each step.
 
@@ -45,8 +46,10 @@ def adapt(
 
     Raises:
         DataError: too little data, or the loss became NaN.
-        OutputError: the weights cannot be written.
+        OutputError: the model is there already, or cannot be written.
     """
+    if (folder / "separator" / "model").exists():
+        raise OutputError(f"The model '{folder / 'separator' / 'model'}' is there already. Give another folder.")
     own = TrainedDetector(start.detector, start.labels, start.hash)
     head = DetectorTraining.model_validate({**_HEAD, "minutes": _DETECTOR_SHARE * minutes})
     if not (folder / "detector").is_dir():

@@ -72,7 +72,7 @@ def _vary(spectrogram: NDArray[np.float16], rng: np.random.Generator) -> NDArray
     knots = rng.uniform(-_CURVE_DB, _CURVE_DB, size=_KNOTS)
     curve_db = np.interp(np.linspace(0, _KNOTS - 1, mels), np.arange(_KNOTS), knots) + rng.uniform(-1, 1) * _LEVEL_DB
     shifted = np.roll(spectrogram.astype(np.float32), int(rng.integers(frames)), axis=1)
-    varied: NDArray[np.float32] = np.maximum(shifted + curve_db[:, None].astype(np.float32), _FLOOR_DB)
+    varied: NDArray[np.float32] = np.maximum(shifted + curve_db[:, None], _FLOOR_DB).astype(np.float32)
     return varied
 
 
