@@ -63,7 +63,8 @@ class Lessons(Dataset[Lesson]):
         return torch.from_numpy(spectrogram), labels, scores, torch.from_numpy(self._latent(row))
 
     def _latent(self, row: int) -> NDArray[np.float32]:
-        return self._arrays.latents[row].astype(np.float32)
+        latent: NDArray[np.float32] = self._arrays.latents[row].astype(np.float32)
+        return latent
 
 
 def _vary(spectrogram: NDArray[np.float16], rng: np.random.Generator) -> NDArray[np.float32]:
