@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From nothing to the bundled weights: data, detector, anchors, separator, evaluation.
-# Needs a Debian 12 machine (for the packages), and `pip install -c constraints.txt -e '.[train,data]'`.
+# Needs a Debian 12 machine (for the packages), and `pip install -c constraints.txt -e '.[train,data,text]'`.
 # Every step resumes where it was cut short. Give the working folder as the only argument.
 set -euo pipefail
 cd "${1:?give a working folder}"
@@ -18,5 +18,7 @@ querysep train separator --data anchors --detector detector/detector -o separato
   --trained-on "the open sound set (querysep data build open), real recordings and rendered instruments of Debian 12 packages; recipes/default" \
   --set minutes=62 --set steps=200000 --set batch_size=8 --set learning_rate=0.0012 --set warmup_steps=150 \
   --set ema_decay=0.998 --set checkpoint_steps=200 --set workers=1
+
+querysep labels --model separator/model --text
 
 querysep evaluate open --data open --model separator/model -o results

@@ -200,9 +200,9 @@ def load_model(name: str | Path = "default", device: str = "auto") -> Model:
     detector, separator = Htsat(config.shape.detector), build_separator(config.shape.separator)
     fill(_Pair(detector, separator), tensors, f"'{folder / 'model.safetensors'}'")
     bank = read_label_bank(folder, config.shape.separator.condition_dim, config.shape.detector.classes)
-    return Model(
-        config, digest, detector.to(target).eval(), separator.to(target).eval(), target, bank, read_text_map(folder)
-    )
+    text_map = read_text_map(folder)
+    networks = detector.to(target).eval(), separator.to(target).eval()
+    return Model(config, digest, *networks, target, bank, text_map=text_map)
 
 
 def load_detector(folder: Path) -> TrainedDetector:
