@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From nothing to the bundled weights: data, detector, anchors, separator, evaluation.
-# Needs a Debian 12 machine (for the packages), and `pip install -c constraints.txt -e '.[train,data]'`.
+# Needs a Debian 12 machine (for the packages), and `pip install -c constraints.txt -e '.[train,data,text]'`.
 # Every step resumes where it was cut short. Give the working folder as the only argument.
 set -euo pipefail
 cd "${1:?give a working folder}"
@@ -20,5 +20,6 @@ querysep train separator --data anchors --detector detector/detector -o separato
   --set ema_decay=0.998 --set checkpoint_steps=200 --set workers=1
 
 querysep calibrate open --model separator/model
+querysep labels --model separator/model --text
 
 querysep evaluate open --data open --model separator/model -o results

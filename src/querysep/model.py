@@ -204,16 +204,9 @@ def load_model(name: str | Path = "default", device: str = "auto") -> Model:
     fill(_Pair(detector, separator), tensors, f"'{folder / 'model.safetensors'}'")
     bank = read_label_bank(folder, config.shape.separator.condition_dim, config.shape.detector.classes)
     presence = read_presence(folder, digest, config.shape.detector.latent_dim)
-    return Model(
-        config,
-        digest,
-        detector.to(target).eval(),
-        separator.to(target).eval(),
-        target,
-        label_bank=bank,
-        presence=presence,
-        text_map=read_text_map(folder),
-    )
+    text_map = read_text_map(folder)
+    networks = detector.to(target).eval(), separator.to(target).eval()
+    return Model(config, digest, *networks, target, bank, presence, text_map)
 
 
 def load_detector(folder: Path) -> TrainedDetector:

@@ -82,8 +82,8 @@ def test_parents_are_those_without_examples_of_their_own(book: LabelBook) -> Non
 
 def test_every_everyday_word_means_a_class() -> None:
     from querysep.data.ontology import audioset
-    from querysep.queries.labels import _everyday, _key
+    from querysep.queries.labels import _key, everyday_words
 
     names = {_key(name) for name in audioset().names}
-    assert len(_everyday()) > 50
-    assert not [word for word, label in _everyday().items() if _key(label) not in names]
+    assert len(everyday_words()) > 50
+    assert not [word for word, label in everyday_words().items() if _key(label) not in names]
