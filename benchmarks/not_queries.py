@@ -161,6 +161,7 @@ def main() -> None:
             wanted, unwanted, *away = model.separator.mask_of_magnitude(
                 spectrum.abs().expand(len(asked), -1, -1), asked
             )[:, None]
+            before = snr_db(waves[0], mixture)
             masks = {name: rule(wanted, unwanted) for name, rule in RULES.items()}
             for (name, (_, more)), mask in zip(AWAY.items(), away, strict=True):
                 masks[name] = RULES[USED](mask, unwanted) if more else mask

@@ -28,6 +28,10 @@ def test_they_are_small_and_say_where_they_come_from() -> None:
     assert config.licence in (folder / "README.md").read_text()
 
 
+def test_they_are_calibrated() -> None:
+    assert load_model("default", "cpu").presence is not None, "run `querysep calibrate DATA` after changing the weights"
+
+
 @pytest.mark.parametrize("part", ["target", "residual"])
 def test_both_parts_of_the_demo_improve(separation: Separation, part: str) -> None:
     truth = read_audio(DEMO / f"{part}.flac").samples

@@ -22,7 +22,8 @@ class MaskRule:
     Attributes:
         targets: for each target the indices of its conditions, at least one.
         unwanted: indices of the conditions to stay away from.
-        shared: whether the targets share the mixture: where their masks add up to more than 1, each gets its part of 1.
+        shared: whether the targets share the mixture: each takes what its mask claims of what those before it left, so
+            they never add up to more than 1.
     """
 
     targets: tuple[tuple[int, ...], ...]
@@ -55,4 +56,7 @@ class MaskRule:
             other = masks[:, list(self.unwanted)].amax(dim=1, keepdim=True)
             favoured = _FAVOUR * wanted
             wanted = wanted * (favoured / (favoured + other).clamp(min=_SMALLEST))
-        return wanted / wanted.sum(dim=1, keepdim=True).clamp(min=1.0) if self.shared else wanted
+        if not self.shared:
+            return wanted
+        claimed = wanted.cumsum(dim=1).clamp(max=1.0)
+        return torch.cat((claimed[:, :1], claimed[:, 1:] - claimed[:, :-1]), dim=1)
