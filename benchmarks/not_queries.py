@@ -44,7 +44,7 @@ WIDEST = {
     "Sounds of things",
     "Source-ambiguous sounds",
 }
-USED = "rule: m 3m/(3m + n)"
+USED = "rule: m 3o_m/(3o_m + o_n)"
 RULES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "without --not": lambda m, n: m,
     USED: lambda m, n: MaskRule(((0,),), (1,))(torch.stack((m, n), dim=1)[:, :, None])[:, 0, 0],
@@ -56,7 +56,7 @@ RULES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "m m/(m + n(1 - m))": lambda m, n: m * m / (m + n * (1 - m) + 1e-6),
     "m m/(m + 3n(1 - m))": lambda m, n: m * m / (m + 3 * n * (1 - m) + 1e-6),
     "max(0, m - n/2)": lambda m, n: (m - n / 2).clamp(min=0),
-    "m 3o_m/(3o_m + o_n)": lambda m, n: m * _share(3 * _odds(m), _odds(n)),
+    "m 3m/(3m + n)": lambda m, n: m * _share(3 * m, n),
     "m o_m/(o_m + o_n)": lambda m, n: m * _share(_odds(m), _odds(n)),
     "m sqrt(o_m)/(sqrt(o_m) + sqrt(o_n))": lambda m, n: m * _share(_odds(m).sqrt(), _odds(n).sqrt()),
 }
@@ -162,6 +162,7 @@ def main() -> None:
             wanted, unwanted, *away = model.separator.mask_of_magnitude(
                 spectrum.abs().expand(len(asked), -1, -1), asked
             )[:, None]
+            before = snr_db(waves[0], mixture)
             masks = {name: rule(wanted, unwanted) for name, rule in RULES.items()}
             for (name, (_, more)), mask in zip(AWAY.items(), away, strict=True):
                 masks[name] = RULES[USED](mask, unwanted) if more else mask

@@ -29,7 +29,7 @@ class Split:
     """A mixture taken apart; all stems and the rest add up to it.
 
     Attributes:
-        stems: by label, that of which there is most first.
+        stems: by label, the most surely present first.
         rest: everything else.
         events: what is present when, by onset.
         report: what was done, and every warning.
@@ -128,7 +128,7 @@ class SplitJob:
 
     def _ask(self, chosen: Sequence[FoundGroup], groups: Sequence[FoundGroup], presence: PresenceMap) -> None:
         ear = Ear(self.model.detector, self.model.device, self.source.read_span)
-        for group in chosen:
+        for group in sorted(chosen, key=lambda one: -max(event.score for event in one.events)):
             others = [other for other in groups if other is not group]
             part = make_part(group, others, presence, self.model.labels, self.model.label_bank, ear)
             if part is None:
@@ -213,7 +213,6 @@ class SplitJob:
             presence=max(event.score for event in part.group.events),
             present_s=sum(event.offset_s - event.onset_s for event in part.group.events),
             energy_share=self._stem_energies[index] / max(self._energy, 1e-20),
-            asked_by=list(part.asked_by),
             span_s=part.span_s,
             path=path,
         )

@@ -28,13 +28,11 @@ class Part:
     Attributes:
         group: what was found.
         vectors: alternatives, of which the largest mask counts.
-        asked_by: where they come from: "label", "span" or both.
-        span_s: of the mixture that was listened to; None if it was silent.
+        span_s: of the mixture, where the vector comes from it; None where the label bank has the classes.
     """
 
     group: FoundGroup
     vectors: Float[Tensor, "condition condition_dim"]
-    asked_by: tuple[str, ...]
     span_s: tuple[float, float] | None
 
 
@@ -46,7 +44,9 @@ def make_part(
     bank: LabelBank | None,
     ear: Ear,
 ) -> Part | None:
-    """Make the conditions of a group: the bank's for each class found, and the span where it is most alone.
+    """Make the conditions of a group: the bank's for each class found; else the span where it is most alone.
+
+    Where the bank has the class, its condition separates as well as the span's, or both averaged (benchmarks/split.py).
 
     Args:
         group: what is wanted.
@@ -59,14 +59,12 @@ def make_part(
     Returns:
         None where neither the bank knows its classes nor anything is heard in its span.
     """
+    named = named_vectors(group, labels, bank)
+    if named is not None:
+        return Part(group, named.to(ear.device), None)
     span_s = clearest_span(group, others, presence)
-    heard, named = hear_clearest(span_s, ear), named_vectors(group, labels, bank)
-    if named is None:
-        return None if heard is None else Part(group, heard[None], ("span",), span_s)
-    vectors = named.to(ear.device)
-    if heard is None:
-        return Part(group, vectors, ("label",), None)
-    return Part(group, (vectors + heard) / 2, ("label", "span"), span_s)
+    heard = hear_clearest(span_s, ear)
+    return None if heard is None else Part(group, heard[None], span_s)
 
 
 def named_vectors(group: FoundGroup, labels: Sequence[str], bank: LabelBank | None) -> Tensor | None:

@@ -26,8 +26,9 @@ class StemFacts(BaseModel):
     presence: float = Field(ge=0, le=1, description="the largest; the detector's opinion, not calibrated")
     present_s: float = Field(description="seconds in which it is present")
     energy_share: float = Field(description="of the mixture's energy")
-    asked_by: list[str] = Field(description="what its condition was made from: label, span")
-    span_s: tuple[float, float] | None = Field(description="of the mixture that was listened to, seconds")
+    span_s: tuple[float, float] | None = Field(
+        description="of the mixture, seconds, that it was asked for by; null where the label bank has it"
+    )
     path: str | None = Field(description="the file; null in memory")
 
 
@@ -47,7 +48,9 @@ class SplitReport(BaseModel):
     threshold: float
     max_stems: int
     per_channel: bool
-    stems: list[StemFacts] = Field(description="that of which there is most first")
+    stems: list[StemFacts] = Field(
+        description="the most surely present first: where masks claim the same, it goes before"
+    )
     rest: str | None = Field(description="the file with everything else; null in memory")
     events: list[EventFacts] = Field(description="by onset; also of what was found and stays in the rest")
     warnings: list[str]

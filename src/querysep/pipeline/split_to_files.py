@@ -19,7 +19,7 @@ class SplitFiles:
     """The files of one split, and the report that one of them holds.
 
     Attributes:
-        stems: by label, that of which there is most first.
+        stems: by label, the most surely present first.
         rest: everything else.
         events: the table of what is present when.
         report_path: the report as JSON.
