@@ -46,9 +46,7 @@ class StemMixtures:
         self._piece_of: dict[str, str] = {}
         path = self._folder / MULTITRACK
         found = read_multitracks(path) if self._index and path.is_file() else []
-        self.pieces = [
-            piece for piece in found if piece.split == "test" and all(stem.path in self._index for stem in piece.stems)
-        ]
+        self.pieces = [piece for piece in found if all(stem.path in self._index for stem in piece.stems)]
         self._piece_of = {stem.path: piece.piece for piece in self.pieces for stem in piece.stems}
 
     def draw(self, index: int, time: int, rng: np.random.Generator) -> tuple[list[FloatArray], list[DrawnStem]]:
