@@ -3,8 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 from cli.running import Querysep
+from recordings import WriteTone
 from synthetic_set import make_set
+
+from querysep.model import load_model
 
 
 def test_a_misspelt_setting_is_named(querysep: Querysep, tmp_path: Path) -> None:
@@ -65,3 +69,36 @@ def test_from_clips_to_a_model_that_separates(querysep: Querysep, tmp_path: Path
     assert (tmp_path / "r" / "table.md").read_text() in ended.stdout
     clips = sorted(data.glob("test-*.flac"))
     assert querysep("separate", clips[0], "-q", clips[1], "-o", tmp_path, *model).code == 0
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*LeafSpec.*")
+def test_a_model_learns_the_classes_of_a_folder(querysep: Querysep, tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "set").mkdir()
+    make_set(tmp_path / "set")
+    for clip in sorted((tmp_path / "set").glob("train-*.flac")):
+        place = tmp_path / "sounds" / clip.stem.split("-", 1)[1].rsplit("-", 1)[0] / clip.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        clip.rename(place)
+    command = ("train", "adapt", "--data", tmp_path / "sounds", "-o", tmp_path / "run", "--from", tiny_model)
+    ended = querysep(*command, "--minutes", "0.02", "--name", "mine")
+    assert ended.code == 0, ended.stderr
+    model = load_model(tmp_path / "run" / "separator" / "model", "cpu")
+    assert model.name == "mine"
+    assert set(model.labels) == {"Dog", "Bell", "Rain", "Speech", "Low-tone", "High-tone", "Clicks"}
+    assert model.label_bank is not None
+    assert {row.label for row in model.label_bank.rows} == set(model.labels)
+    before = load_model(tiny_model, "cpu")
+    torch.testing.assert_close(model.detector.norm.weight, before.detector.norm.weight, atol=1e-3, rtol=1e-3)
+    again = querysep(*command, "--minutes", "0.02")
+    again.assert_refused("model")  # the model is there already
+    one = next((tmp_path / "sounds" / "Clicks").iterdir())
+    asked = querysep("separate", one, "-q", "label:Clicks", "-o", tmp_path, "--model", tmp_path / "run/separator/model")
+    assert asked.code == 0
+
+
+def test_a_folder_with_a_thin_class_is_told(querysep: Querysep, tmp_path: Path, write_tone: WriteTone) -> None:
+    for name in ("sounds/dog/1.wav", "sounds/dog/2.wav", "sounds/bell/1.wav"):
+        write_tone(name)
+    querysep("train", "adapt", "--data", tmp_path / "sounds", "-o", tmp_path / "run", "--quiet").assert_refused(
+        "single clip: 'bell'.*add clips"
+    )

@@ -14,9 +14,13 @@ from querysep.io.files import check_output
 from querysep.io.mixture_source import MixtureSource, as_audio
 from querysep.model import Model, load_model
 from querysep.pipeline.detector import Detector
+from querysep.pipeline.found_classes import Level
 from querysep.pipeline.job import Job
 from querysep.pipeline.one_pass import OnePass
+from querysep.pipeline.presence import PresenceGate
 from querysep.pipeline.report import SeparationReport
+from querysep.pipeline.split import MAX_STEMS, THRESHOLD, Split, SplitJob, SplitWishes, split_in_memory
+from querysep.pipeline.split_to_files import SplitFiles, fixed_names, write_split
 from querysep.pipeline.to_files import SeparatedFiles, check_full_scale, plan, write_files
 from querysep.pipeline.wishes import Combine, Wishes
 from querysep.progress import Progress, silent
@@ -33,7 +37,7 @@ class Separation:
     Attributes:
         target: what the query asked for.
         residual: everything else.
-        presence: how surely the mixture holds the sound asked for, 0..1, not calibrated.
+        presence: how surely the mixture holds the sound asked for, 0..1.
         report: what was done, and every warning.
     """
 
@@ -73,6 +77,7 @@ class Separator:
         not_: Any = None,
         combine: Combine = "mean",
         per_channel: bool = False,
+        keep_absent: bool = False,
         progress: Progress = silent,
     ) -> Separation:
         """Separate a mixture in memory.
@@ -84,6 +89,7 @@ class Separator:
             not_: what is to stay out of the target: as `query`; several are alternatives.
             combine: "mean" averages several queries into one condition, "max" takes the largest of their masks.
             per_channel: estimate a mask for each channel instead of one for all.
+            keep_absent: do not silence the target where the sound is surely not there.
             progress: told the seconds done.
 
         Raises:
@@ -99,6 +105,7 @@ class Separator:
             not_=not_,
             combine=combine,
             per_channel=per_channel,
+            keep_absent=keep_absent,
             progress=progress,
         )
         return results[0]
@@ -111,6 +118,7 @@ class Separator:
         sample_rate: int | None = None,
         not_: Any = None,
         per_channel: bool = False,
+        keep_absent: bool = False,
         progress: Progress = silent,
     ) -> list[Separation]:
         """Separate a mixture in memory once for each query, in one pass; see `separate`."""
@@ -121,6 +129,7 @@ class Separator:
             not_=not_,
             combine="each",
             per_channel=per_channel,
+            keep_absent=keep_absent,
             progress=progress,
         )
 
@@ -133,13 +142,14 @@ class Separator:
         not_: Any,
         combine: Combine,
         per_channel: bool,
+        keep_absent: bool,
         progress: Progress,
     ) -> list[Separation]:
         started = time.perf_counter()
         queries, unwanted = _queries(query, sample_rate), _unwanted(not_, sample_rate)
         source = MixtureSource(mixture, sample_rate)
         wishes = self._resolve(queries, unwanted, combine, source.read_span, progress)
-        job = Job(self.model, source, wishes, per_channel, started, progress)
+        job = Job(self.model, source, wishes, per_channel, keep_absent, started, progress)
         pieces = list(job.run())
         whole = np.concatenate([piece.mixture for piece in pieces], axis=-1)
         targets = np.concatenate([piece.targets for piece in pieces], axis=-1)
@@ -161,6 +171,7 @@ class Separator:
         format: str = "wav",
         overwrite: bool = False,
         per_channel: bool = False,
+        keep_absent: bool = False,
         progress: Progress = silent,
     ) -> list[SeparatedFiles]:
         """Separate a file into files, in memory that does not grow with its duration.
@@ -177,6 +188,7 @@ class Separator:
             format: "wav" (32-bit float) or "flac" (24-bit).
             overwrite: whether outputs that exist may be replaced.
             per_channel: estimate a mask for each channel instead of one for all.
+            keep_absent: as `separate`.
             progress: told the seconds done.
 
         Returns:
@@ -197,7 +209,7 @@ class Separator:
         if audio_format == "flac" and source.may_exceed_full_scale:
             check_full_scale(source)
         wishes = self._resolve(wanted, unwanted, combine, source.read_span, progress)
-        job = Job(self.model, source, wishes, per_channel, started, progress)
+        job = Job(self.model, source, wishes, per_channel, keep_absent, started, progress)
         return write_files(job, places, audio_format, overwrite=overwrite)
 
     def stream(
@@ -209,6 +221,7 @@ class Separator:
         not_: Any = None,
         combine: Combine = "mean",
         per_channel: bool = False,
+        keep_absent: bool = False,
     ) -> Iterator[FloatArray]:
         """Separate sound as it comes, in bounded memory.
 
@@ -219,6 +232,7 @@ class Separator:
             not_: what is to stay out of the target, as `query`.
             combine: "mean" or "max".
             per_channel: estimate a mask for each channel instead of one for all.
+            keep_absent: as `separate`; what is there is decided chunk by chunk, as the sound comes.
 
         Returns:
             An iterator of blocks of the target, shape (channel, time), later than the mixture by about a chunk; as many
@@ -232,9 +246,94 @@ class Separator:
             raise QueryError("A stream gives one target: combine must be 'mean' or 'max'.")
         queries, unwanted = _queries(query, sample_rate), _unwanted(not_, sample_rate)
         wishes = self._resolve(queries, unwanted, combine, None, silent)
-        one_pass = OnePass(self.model, wishes, sample_rate, per_channel=per_channel, listen=False)
+        asked = wishes.arranged()
+        deaf = keep_absent or self.model.presence is None
+        gate = None if deaf else PresenceGate(self.model, asked.vectors, asked.profiles)
+        one_pass = OnePass(
+            self.model.separator, asked.vectors, asked.rule, sample_rate, per_channel=per_channel, gate=gate
+        )
         checked = (as_audio(block, sample_rate).samples for block in blocks if np.shape(block)[-1])
         return (piece.targets[0] for piece in one_pass.run(checked))
+
+    def split(
+        self,
+        mixture: Any,
+        *,
+        sample_rate: int | None = None,
+        level: Level = 3,
+        threshold: float = THRESHOLD,
+        max_stems: int = MAX_STEMS,
+        per_channel: bool = False,
+        progress: Progress = silent,
+    ) -> Split:
+        """Find what is in a mixture and take all of it apart, in memory.
+
+        Args:
+            mixture: as `separate`.
+            sample_rate: of an array, in Hz.
+            level: 1 for the widest groups of sounds, 2 for families, 3 for the model's own classes.
+            threshold: presence that a class must reach, above 0, at most 1.
+            max_stems: how many stems at most; of what is found, that of which there is most.
+            per_channel: estimate a mask for each channel instead of one for all.
+            progress: told the seconds done.
+
+        Returns:
+            Stems and rest, which add up to the mixture; nothing but the rest where nothing is found.
+
+        Raises:
+            AudioError: the mixture cannot be used.
+            ConfigError: level, threshold or max_stems is out of range.
+        """
+        started = time.perf_counter()
+        wishes = SplitWishes(level, threshold, max_stems, per_channel)
+        return split_in_memory(SplitJob(self.model, MixtureSource(mixture, sample_rate), wishes, started, progress))
+
+    def split_file(
+        self,
+        path: str | Path,
+        output_dir: str | Path,
+        *,
+        level: Level = 3,
+        threshold: float = THRESHOLD,
+        max_stems: int = MAX_STEMS,
+        format: str = "wav",
+        overwrite: bool = False,
+        per_channel: bool = False,
+        progress: Progress = silent,
+    ) -> SplitFiles:
+        """Find what is in a file and take all of it apart into files, in memory that does not grow with its duration.
+
+        Writes ``<stem>.<class>.wav`` for each stem, ``<stem>.rest.wav``, ``<stem>.events.csv`` and
+        ``<stem>.report.json``. All appear together, or none.
+
+        Args:
+            path: the mixture.
+            output_dir: made where it is missing.
+            level: as `split`.
+            threshold: as `split`.
+            max_stems: as `split`.
+            format: "wav" (32-bit float) or "flac" (24-bit).
+            overwrite: whether outputs that exist may be replaced.
+            per_channel: as `split`.
+            progress: told the seconds done.
+
+        Raises:
+            AudioError: the mixture cannot be used, or FLAC cannot hold it.
+            ConfigError: level, threshold or max_stems is out of range.
+            OutputError: an output exists, its folder cannot be written to, or the disk is full.
+        """
+        started = time.perf_counter()
+        wishes = SplitWishes(level, threshold, max_stems, per_channel)
+        source = MixtureSource(Path(path))
+        audio_format = check_format(format, source.channels, source.sample_rate)
+        base = Path(output_dir) / Path(path).stem
+        for file in fixed_names(base, audio_format):
+            check_output(file, overwrite=overwrite)
+        if audio_format == "flac" and source.may_exceed_full_scale:
+            check_full_scale(source)
+        job = SplitJob(self.model, source, wishes, started, progress)
+        job.listen()
+        return write_split(job, base, audio_format, overwrite=overwrite)
 
     def _resolve(
         self,

@@ -22,10 +22,12 @@ class MaskRule:
     Attributes:
         targets: for each target the indices of its conditions, at least one.
         unwanted: indices of the conditions to stay away from.
+        shared: whether the targets share the mixture: where their masks add up to more than 1, each gets its part of 1.
     """
 
     targets: tuple[tuple[int, ...], ...]
     unwanted: tuple[int, ...] = ()
+    shared: bool = False
 
     @classmethod
     def each(cls, conditions: int) -> Self:
@@ -40,15 +42,17 @@ class MaskRule:
     @property
     def plain(self) -> bool:
         """Whether every condition is a target of its own, in order."""
-        return not self.unwanted and all(group == (index,) for index, group in enumerate(self.targets))
+        return (
+            not self.unwanted and not self.shared and all(group == (index,) for index, group in enumerate(self.targets))
+        )
 
     def __call__(self, masks: Float[Tensor, "chunk condition row f t"]) -> Float[Tensor, "chunk target row f t"]:
         """Combine the masks, 0..1, of all conditions."""
         if self.plain:
             return masks[:, : len(self.targets)]
         wanted = torch.stack([masks[:, list(group)].amax(dim=1) for group in self.targets], dim=1)
-        if not self.unwanted:
-            return wanted
-        other = masks[:, list(self.unwanted)].amax(dim=1, keepdim=True)
-        favoured = _FAVOUR * wanted
-        return wanted * (favoured / (favoured + other).clamp(min=_SMALLEST))
+        if self.unwanted:
+            other = masks[:, list(self.unwanted)].amax(dim=1, keepdim=True)
+            favoured = _FAVOUR * wanted
+            wanted = wanted * (favoured / (favoured + other).clamp(min=_SMALLEST))
+        return wanted / wanted.sum(dim=1, keepdim=True).clamp(min=1.0) if self.shared else wanted
