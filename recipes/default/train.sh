@@ -22,4 +22,8 @@ querysep train separator --data anchors --detector detector/detector -o separato
 querysep calibrate open --model separator/model
 querysep labels --model separator/model --text
 
-querysep evaluate open --data open --model separator/model -o results
+# The committed results: copy each folder's results.json and table.md to recipes/default/results/, then
+# `python recipes/results_page.py` writes docs/results.md.
+querysep evaluate open --data open --model separator/model -o results/open
+querysep evaluate held-out --data open --model separator/model -o results/held-out
+querysep evaluate detection --data open --model separator/model -o results/detection

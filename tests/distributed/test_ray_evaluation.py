@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from synthetic_set import make_set
 from toy_protocol import ToyProtocol
 
+from querysep.cli.main import run as cli
 from querysep.distributed.evaluation import ray_evaluation
 from querysep.evaluation.protocol import Protocol
-from querysep.evaluation.results import ModelFacts
+from querysep.evaluation.results import ModelFacts, read_results
 from querysep.evaluation.runner import JOURNAL, run
 
 ray = pytest.importorskip("ray")
@@ -61,3 +63,20 @@ def test_two_processes_give_the_same_table(cluster: None, tmp_path: Path, monkey
 def _cut_after(tasks: int, journal: Path) -> None:
     lines = journal.read_text().splitlines(keepends=True)
     journal.write_text("".join(lines[: 1 + tasks]))
+
+
+def test_the_command_gives_the_same_table(
+    cluster: None, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With paths from the folder of the command, where the workers are not."""
+    (tmp_path / "data").mkdir()
+    make_set(tmp_path / "data", train=0)
+    (tmp_path / "model").symlink_to(tiny_model)
+    monkeypatch.chdir(tmp_path)
+    command = ["evaluate", "open", "--data", "data", "--model", "model", "--mixtures", "2", "--device", "cpu"]
+    assert cli([*command, "-o", "here"]) == 0, capsys.readouterr().err
+    assert cli([*command, "-o", "there", "--engine", "ray", "--workers", "2"]) == 0, capsys.readouterr().err
+    assert Path("there/table.md").read_text() == Path("here/table.md").read_text()
+    here, there = (read_results(Path(folder) / "results.json") for folder in ("here", "there"))
+    assert len(here.rows) > 4
+    assert there.model_copy(update={"command": here.command}).to_json() == here.to_json()

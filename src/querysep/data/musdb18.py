@@ -1,6 +1,7 @@
 """MUSDB18 as it is found: stems in one file (``.stem.mp4``), or a folder of WAV files for each track (MUSDB18-HQ)."""
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -196,23 +197,35 @@ class TrackReader:
         return {part: Audio(audio.samples[:, : min(lengths)], audio.sample_rate) for part, audio in parts.items()}
 
 
-def _open(track: Track, part: str = "mixture") -> "MultiTrack":
+def check_tools() -> None:
+    """See that what MUSDB18 is decoded with is there.
+
+    Raises:
+        DataError: the package musdb, or the program ffmpeg, is not installed.
+    """
+    missing = [program for program in ("ffmpeg", "ffprobe") if shutil.which(program) is None]
+    if missing:  # before musdb is imported, which fails without them
+        raise DataError(
+            f"MUSDB18 is decoded by ffmpeg, and '{missing[0]}' is not installed. "
+            "Install ffmpeg (on Debian: apt-get install ffmpeg)."
+        )
     try:
-        import ffmpeg  # what stempeg calls the program with
-        import musdb
+        import musdb  # noqa: F401
     except ModuleNotFoundError as error:
         raise DataError(
             f"MUSDB18 is read by the package musdb, and '{error.name}' is not installed. "
             "Install it with `pip install 'querysep[eval]'`."
         ) from error
+
+
+def _open(track: Track, part: str = "mixture") -> "MultiTrack":
+    check_tools()
+    import ffmpeg  # the package through which stempeg calls the program
+    import musdb
+
     path = track.file(part)
     try:
         return musdb.MultiTrack(path=str(path), name=track.name, subset=track.subset, is_wav=track.in_wav, stem_id=0)
-    except FileNotFoundError as error:
-        raise DataError(
-            f"MUSDB18 is decoded by ffmpeg, and '{error.filename}' is not installed. "
-            "Install ffmpeg (on Debian: apt-get install ffmpeg)."
-        ) from error
     except (ffmpeg.Error, KeyError, IndexError, ValueError) as error:
         raise DataError(f"'{path}' is not sound that ffmpeg can read. Copy or download it again.") from error
 

@@ -14,15 +14,13 @@ The SDR does not depend on the filters: stem and error are compared as they are.
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.fft
-import scipy.linalg
-from museval.metrics import bss_eval
 from numpy.typing import NDArray
 
 from querysep.types import FloatArray
 
 FILTER = 512
 _BLOCK = 2**16  # transform length of the correlations; the result does not depend on it
+_FAST = 4_096  # transform lengths of frames are multiples of it
 _RIDGE = 1e-10
 METRICS = ("sdr_v4_db", "isr_v4_db", "sir_v4_db", "sar_v4_db")
 
@@ -67,6 +65,8 @@ def sdr_v4_db(reference: FloatArray, estimate: FloatArray) -> float:
     """
     if not (sounds(reference) and sounds(estimate)):
         return float("nan")
+    from museval.metrics import bss_eval  # here, since without ffmpeg it cannot even be imported
+
     rows = (np.asarray(wave, np.float64).reshape(1, -1, 1) for wave in (reference, estimate))
     value = float(bss_eval(*rows, window=np.inf, hop=np.inf, filters_len=1)[0][0, 0])
     return value if np.isfinite(value) else float("nan")
@@ -88,8 +88,8 @@ def bss_eval_v4(references: FloatArray, estimates: FloatArray, frame: int) -> Bs
     frame = min(frame, time)
     joint, alone = _distortion_filters(references, estimates)
     values = np.full((len(METRICS), references.shape[0], time // frame), np.nan)
-    size = scipy.fft.next_fast_len(frame + FILTER - 1, real=True)
-    spectra = scipy.fft.rfft(joint, size, axis=-1), scipy.fft.rfft(alone, size, axis=-1)
+    size = -(-(frame + FILTER - 1) // _FAST) * _FAST
+    spectra = np.fft.rfft(joint, size, axis=-1), np.fft.rfft(alone, size, axis=-1)
     for index in range(values.shape[2]):
         part = slice(index * frame, (index + 1) * frame)
         true, guess = references[..., part], estimates[..., part]
@@ -105,10 +105,10 @@ def _ratios(
 ) -> Figures:
     """Return ISR, SIR and SAR of one frame, shape (3, source)."""
     time = true.shape[-1] + FILTER - 1
-    spectrum = scipy.fft.rfft(true, size, axis=-1)
+    spectrum = np.fft.rfft(true, size, axis=-1)
     # j, k: sources; c, d: channels before and after the filters
-    own = scipy.fft.irfft(np.einsum("jcf,jcdf->jdf", spectrum, alone), size, axis=-1)[..., :time]
-    every = scipy.fft.irfft(np.einsum("kcf,kcjdf->jdf", spectrum, joint), size, axis=-1)[..., :time]
+    own = np.fft.irfft(np.einsum("jcf,jcdf->jdf", spectrum, alone), size, axis=-1)[..., :time]
+    every = np.fft.irfft(np.einsum("kcf,kcjdf->jdf", spectrum, joint), size, axis=-1)[..., :time]
     padding = ((0, 0), (0, 0), (0, FILTER - 1))
     true, guess = np.pad(true, padding), np.pad(guess, padding)
     return np.stack([_ratio_db(true, own - true), _ratio_db(own, every - own), _ratio_db(every, guess - every)])
@@ -132,7 +132,7 @@ def _distortion_filters(references: FloatArray, estimates: FloatArray) -> tuple[
     rows = sources * channels
     lags = _correlations(references.reshape(rows, -1), estimates.reshape(rows, -1))
     within, across = lags[:, :rows], lags[:, rows:]
-    gram = np.block([[scipy.linalg.toeplitz(within[a, b], within[b, a]) for b in range(rows)] for a in range(rows)])
+    gram = np.block([[_toeplitz(within[a, b], within[b, a]) for b in range(rows)] for a in range(rows)])
     wanted = across.transpose(0, 2, 1).reshape(rows * FILTER, rows)
     joint = _solve(gram, wanted).reshape(sources, channels, FILTER, sources, channels)
     alone = np.empty((sources, channels, channels, FILTER))
@@ -142,6 +142,13 @@ def _distortion_filters(references: FloatArray, estimates: FloatArray) -> tuple[
         fitted = _solve(gram[at, at], wanted[at, own]).reshape(channels, FILTER, channels)
         alone[source] = fitted.transpose(0, 2, 1)
     return joint.transpose(0, 1, 3, 4, 2), alone
+
+
+def _toeplitz(later: Figures, earlier: Figures) -> Figures:
+    """Return the products of two rows' delayed copies, shape (tap, tap), from their correlations at lags from 0 on."""
+    both_ways = np.concatenate([earlier[:0:-1], later])
+    tap = np.arange(FILTER)
+    return np.asarray(both_ways[FILTER - 1 + tap[:, None] - tap[None, :]])
 
 
 def _correlations(references: FloatArray, estimates: FloatArray) -> Figures:
@@ -159,11 +166,11 @@ def _correlations(references: FloatArray, estimates: FloatArray) -> Figures:
     total = np.zeros((rows, 2 * rows, _BLOCK // 2 + 1), np.complex128)
     for start in range(0, time, step):
         longer = np.concatenate([waves[:, start : start + _BLOCK] for waves in (references, estimates)])
-        later = scipy.fft.rfft(longer.astype(np.float64), _BLOCK, axis=-1)
-        block = scipy.fft.rfft(longer[:rows, :step].astype(np.float64), _BLOCK, axis=-1)
+        later = np.fft.rfft(longer.astype(np.float64), _BLOCK, axis=-1)
+        block = np.fft.rfft(longer[:rows, :step].astype(np.float64), _BLOCK, axis=-1)
         for row, spectrum in enumerate(block):
             total[row] += spectrum.conj() * later
-    lags: Figures = scipy.fft.irfft(total, _BLOCK, axis=-1)[..., :FILTER]
+    lags: Figures = np.fft.irfft(total, _BLOCK, axis=-1)[..., :FILTER]
     return lags
 
 

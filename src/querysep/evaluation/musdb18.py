@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from querysep.data.musdb18 import STEMS, Musdb18, Track, TrackReader
+from querysep.data.musdb18 import STEMS, Musdb18, Track, TrackReader, check_tools
 from querysep.dsp.streaming_resampler import resample
 from querysep.errors import ConfigError, DataError
 from querysep.evaluation.bss_eval import METRICS, Figures, bss_eval_v4, sdr_v4_db, sounds
@@ -63,7 +63,7 @@ class Musdb18Protocol(Protocol):
         device: "auto", "cpu", "cuda" or "mps".
 
     Raises:
-        DataError: the folder does not hold MUSDB18.
+        DataError: the folder does not hold MUSDB18, or musdb or ffmpeg is not installed.
     """
 
     version = 1
@@ -72,6 +72,7 @@ class Musdb18Protocol(Protocol):
     frame_s: int
 
     def __init__(self, data: str | Path, model: str | Path = "default", *, device: str = "auto") -> None:
+        check_tools()
         self._data = Musdb18(Path(data))
         self._named, self._device = str(model), device
         self._loaded: Model | None = None
@@ -87,7 +88,7 @@ class Musdb18Protocol(Protocol):
             "layout": self._data.layout,
             "tracks": len(self._data.test),
             "query_tracks": min(TRACKS, len(self._data.train)),
-            "query_segments": SEGMENTS,
+            "query_segments": SEGMENTS,  # the loudest of each stem of a track
         }
 
     def tasks(self) -> Sequence[str]:
@@ -206,8 +207,8 @@ class Musdb18Paper(Musdb18Protocol):
       breath of sound counts, and its SDR may be far below zero.
     - SIR and SAR, which the paper does not report, see the stems that sound in the chunk as each other's interference.
 
-    What differs from the published code: the resampler (soxr for librosa's) and the number of training segments behind
-    a query (see `stem_conditions`).
+    What differs from the published code: the resampler (soxr for librosa's), and which 30 s of each training stem a
+    query is made from (theirs are not published; ours are those of `stem_conditions`).
     """
 
     name = "musdb18-paper"
