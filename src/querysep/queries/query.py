@@ -47,7 +47,9 @@ class Query:
             QueryError: empty, an unknown prefix, or a span that cannot be read.
         """
         if not text.strip():
-            raise QueryError("The query is empty. Give a file, a folder, label:NAME, text:WORDS, bank:NAME or span:START-END.")
+            raise QueryError(
+                "The query is empty. Give a file, a folder, span:START-END, or label:, text: or bank: and a name."
+            )
         match = _SCHEME.fullmatch(text)
         if match is None or (match[1] not in _SCHEMES and Path(text).exists()):
             return cls("audio", text, paths=(Path(text),))
