@@ -11,6 +11,7 @@ the extra 'text'.
 
 import argparse
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -140,21 +141,30 @@ def main() -> None:
     torch.set_grad_enabled(False)
     model = load_model(given.model, "cpu")
     askers = Askers(model, given.data, given.seed, given.most_examples)
-    gains: dict[str, list[float]] = defaultdict(list)
+    rows = []
     mixtures = OpenMixtures(given.data, given.seed)
     for index in range(given.mixtures):
         pair = mixtures.draw("seen", index).parts
-        for way, vectors in askers.vectors(pair[0].label, pair[1].label).items():
-            gains[way].append(gain_db(model, pair, vectors))
-    print("| asked by | mixtures | SDRi, dB | 95 % interval |\n| --- | --: | --: | --- |")
-    for way, values in gains.items():
-        low, high = bootstrap_interval(np.array(values))
-        print(f"| {way} | {len(values)} | {np.mean(values):.2f} | {low:.2f} to {high:.2f} |")
+        ways = askers.vectors(pair[0].label, pair[1].label)
+        rows.append({way: gain_db(model, pair, vectors) for way, vectors in ways.items()})
+    _print_gains(rows)
+    same = [row for row in rows if {"1 example", "label", "words"} <= row.keys()]
+    if same:
+        print(f"\nOn the {len(same)} mixtures that an example, a label and words all ask for:\n")
+        _print_gains([{way: row[way] for way in ("1 example", "label", "words")} for row in same])
     print("\n| examples | intruders | intruders left out | others left out |\n| --: | --: | --: | --: |")
     for (count, bad), found in askers.found.items():
         hits, errors = np.sum(found, axis=0) / len(found)
         share = f"{100 * hits / bad:.0f} %" if bad else ""
         print(f"| {count} | {bad} | {share} | {100 * errors / (count - bad):.1f} % |")
+
+
+def _print_gains(rows: Sequence[Mapping[str, float]]) -> None:
+    print("| asked by | mixtures | SDRi, dB | 95 % interval |\n| --- | --: | --: | --- |")
+    for way in dict.fromkeys(way for row in rows for way in row):
+        values = np.array([row[way] for row in rows if way in row])
+        low, high = bootstrap_interval(values)
+        print(f"| {way} | {len(values)} | {np.mean(values):.2f} | {low:.2f} to {high:.2f} |")
 
 
 if __name__ == "__main__":
