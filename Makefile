@@ -1,4 +1,4 @@
-# Each target does its whole set-up; a machine needs only Python 3.11 with pip.
+# Each target does its whole set-up; a machine needs only Python 3.11 with pip (without ffmpeg, a few tests are skipped).
 
 PYTHON ?= $(firstword $(shell command -v python3.11) $(shell command -v python3))
 VENV := .venv
@@ -42,5 +42,5 @@ $(VENV)/.core: $(VENV)/.python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.core Makefile
-	$(PIP) install -qq -c constraints.txt -e '.[dev,train,data,cluster,text]'
+	$(PIP) install -qq -c constraints.txt -e '.[dev,train,data,eval,cluster,text]'
 	touch $@

@@ -4,11 +4,14 @@
 
 The wanted class and the third are kin: in the ontology they share a parent or grandparent that is not one of its widest
 groups (flute and trumpet, sheep and cow, rain and steam). Queries come from other recordings than the mixtures. Each
-rule for the masks (m: wanted, n: unwanted) is measured with the third in the mixture, and without it ("not there":
-what asking in vain costs). "rule" is the one that querysep uses.
+rule for the masks (m: wanted, n: unwanted; o: odds of a mask, m / (1 - m)) is measured with the third in the mixture,
+and without it ("not there": what asking in vain costs). "rule" is the one that querysep uses; "gated" adds what it does
+with a calibrated model: the unwanted mask is closed where its presence score is low. "away by a" changes no mask but
+the wanted condition v, by the unwanted u: v + a (v - u).
 """
 
 import argparse
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +29,7 @@ from querysep.dsp.stft import istft, stft
 from querysep.evaluation.metrics import bootstrap_interval, snr_db
 from querysep.evaluation.open_mixtures import SAMPLE_RATE, OpenMixtures
 from querysep.model import load_model
+from querysep.pipeline.presence import PresenceGate
 from querysep.queries.examples import Ear
 from querysep.queries.query import Query
 from querysep.queries.resolve import resolve
@@ -40,9 +44,10 @@ WIDEST = {
     "Sounds of things",
     "Source-ambiguous sounds",
 }
+USED = "rule: m 3o_m/(3o_m + o_n)"
 RULES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "without --not": lambda m, n: m,
-    "rule: m 3m/(3m + n)": lambda m, n: MaskRule(((0,),), (1,))(torch.stack((m, n), dim=1)[:, :, None])[:, 0, 0],
+    USED: lambda m, n: MaskRule(((0,),), (1,))(torch.stack((m, n), dim=1)[:, :, None])[:, 0, 0],
     "m^2, n ignored": lambda m, n: m * m,
     "m (1 - n)": lambda m, n: m * (1 - n),
     "m m/(m + n)": lambda m, n: m * m / (m + n + 1e-6),
@@ -51,7 +56,20 @@ RULES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "m m/(m + n(1 - m))": lambda m, n: m * m / (m + n * (1 - m) + 1e-6),
     "m m/(m + 3n(1 - m))": lambda m, n: m * m / (m + 3 * n * (1 - m) + 1e-6),
     "max(0, m - n/2)": lambda m, n: (m - n / 2).clamp(min=0),
+    "m 3m/(3m + n)": lambda m, n: m * _share(3 * m, n),
+    "m o_m/(o_m + o_n)": lambda m, n: m * _share(_odds(m), _odds(n)),
+    "m sqrt(o_m)/(sqrt(o_m) + sqrt(o_n))": lambda m, n: m * _share(_odds(m).sqrt(), _odds(n).sqrt()),
 }
+GATED = "rule, gated"
+AWAY = {f"away by {step:g}{more}": (step, more) for step in (0.25, 0.5) for more in ("", ", rule")}
+
+
+def _odds(mask: Tensor) -> Tensor:
+    return mask / (1 - mask).clamp(min=1e-4)
+
+
+def _share(one: Tensor, other: Tensor) -> Tensor:
+    return one / (one + other).clamp(min=1e-6)
 
 
 @dataclass(frozen=True)
@@ -66,10 +84,11 @@ class Three:
 class Kin:
     """Draws mixtures from the test side of a data set; mixture i is the same for one seed."""
 
-    def __init__(self, manifest: Path, seed: int) -> None:
-        drawn = OpenMixtures(manifest, seed)
-        self._folder, self._seed = manifest.parent, seed
-        self._clips = drawn.seen | drawn.held_out
+    def __init__(self, data: Path, seed: int) -> None:
+        drawn = OpenMixtures(data, seed)
+        self._folder, self._seed = data, seed
+        classes = drawn.seen | drawn.held_out
+        self._clips = {label: [drawn.clips[index] for index in indices] for label, indices in classes.items()}
         self._kin = {label: [other for other in self._clips if self._are_kin(label, other)] for label in self._clips}
 
     def draw(self, count: int) -> Iterator[Three]:
@@ -131,17 +150,28 @@ def main() -> None:
     torch.set_grad_enabled(False)
     model = load_model(given.model, "cpu")
     config, ear = model.separator.config, Ear(model.detector, model.device)
-    gains: dict[str, dict[str, list[float]]] = {case: {name: [] for name in RULES} for case in ("there", "not there")}
-    for three in Kin(given.data / "manifest.jsonl", given.seed).draw(given.mixtures):
+    gains: dict[str, dict[str, list[float]]] = {case: defaultdict(list) for case in ("there", "not there")}
+    for three in Kin(given.data, given.seed).draw(given.mixtures):
         conditions = resolve([Query.audio(three.query), Query.audio(three.not_query)], ear)
         vectors = torch.cat([condition.vectors for condition in conditions])
         for case, waves in (("there", three.waves), ("not there", three.waves[:2])):
             mixture: NDArray[np.float32] = np.stack(waves).sum(axis=0)
             spectrum = stft(torch.from_numpy(mixture)[None], config.n_fft, config.hop)
-            wanted, unwanted = model.separator.mask_of_magnitude(spectrum.abs().expand(2, -1, -1), vectors)[:, None]
+            steps = torch.stack([vectors[0] + step * (vectors[0] - vectors[1]) for step, _ in AWAY.values()])
+            asked = torch.cat((vectors, steps))
+            wanted, unwanted, *away = model.separator.mask_of_magnitude(
+                spectrum.abs().expand(len(asked), -1, -1), asked
+            )[:, None]
             before = snr_db(waves[0], mixture)
-            for name, rule in RULES.items():
-                target = istft(spectrum * rule(wanted, unwanted), config.n_fft, config.hop, len(mixture))[0].numpy()
+            masks = {name: rule(wanted, unwanted) for name, rule in RULES.items()}
+            for (name, (_, more)), mask in zip(AWAY.items(), away, strict=True):
+                masks[name] = RULES[USED](mask, unwanted) if more else mask
+            if model.presence is not None:
+                gate = PresenceGate(model, vectors, torch.cat([condition.profiles for condition in conditions]))
+                opened = gate(0, torch.from_numpy(mixture)[None], torch.stack((wanted, unwanted)))
+                masks[GATED] = RULES[USED](wanted, unwanted * opened[1])
+            for name, mask in masks.items():
+                target = istft(spectrum * mask, config.n_fft, config.hop, len(mixture))[0].numpy()
                 gains[case][name].append(snr_db(waves[0], target) - before)
     _print(gains)
 
@@ -149,7 +179,7 @@ def main() -> None:
 def _print(gains: dict[str, dict[str, list[float]]]) -> None:
     print("| mask | SDRi, dB | gain, 95 % interval | lost over 0.1 dB | not there: SDRi | cost |")
     print("| --- | --: | --- | --: | --: | --: |")
-    for name in RULES:
+    for name in gains["there"]:
         there, in_vain = (np.array(gains[case][name]) for case in gains)
         gained, cost = (
             values - np.array(gains[case]["without --not"])

@@ -24,7 +24,7 @@ from querysep.data.manifest import Clip, read_manifest
 from querysep.dsp.stft import istft, stft
 from querysep.errors import QueryError
 from querysep.evaluation.metrics import bootstrap_interval, snr_db
-from querysep.evaluation.open_mixtures import SAMPLE_RATE, OpenMixtures, TestSource
+from querysep.evaluation.open_mixtures import SAMPLE_RATE, OpenMixtures, Part
 from querysep.model import Model, load_model
 from querysep.queries.examples import Ear
 from querysep.queries.labels import LabelBook
@@ -119,7 +119,7 @@ class Askers:
             return None
 
 
-def gain_db(model: Model, pair: tuple[TestSource, TestSource], vectors: Tensor) -> float:
+def gain_db(model: Model, pair: tuple[Part, ...], vectors: Tensor) -> float:
     """Return the SDR improvement of the first source, the largest of the masks of the alternatives taken."""
     config = model.separator.config
     mixture = pair[0].wave + pair[1].wave
@@ -142,7 +142,9 @@ def main() -> None:
     model = load_model(given.model, "cpu")
     askers = Askers(model, given.data, given.seed, given.most_examples)
     rows = []
-    for pair in OpenMixtures(given.data / "manifest.jsonl", given.seed).draw(given.mixtures, False):
+    mixtures = OpenMixtures(given.data, given.seed)
+    for index in range(given.mixtures):
+        pair = mixtures.draw("seen", index).parts
         ways = askers.vectors(pair[0].label, pair[1].label)
         rows.append({way: gain_db(model, pair, vectors) for way, vectors in ways.items()})
     _print_gains(rows)

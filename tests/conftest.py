@@ -57,12 +57,14 @@ def write_tone(tmp_path: Path) -> WriteTone:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A weights folder of a few thousand random parameters, with a label bank."""
+    """A weights folder of a few thousand random parameters, with a label bank, and a presence gate that stays open."""
     import torch
+    from calibrations import open_calibration
 
     from querysep.detection.config import DetectorConfig
     from querysep.detection.htsat import Htsat
     from querysep.io.label_bank import BankRow, LabelBank
+    from querysep.io.presence_calibration import write_presence
     from querysep.model import ModelConfig, ModelShape, save_model
     from querysep.separation.build import build_separator
     from querysep.separation.config import SeparatorConfig
@@ -82,6 +84,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         bank = LabelBank(rows, torch.randn(4, 16), torch.rand(4, 4))
         networks = Htsat(shape.detector), build_separator(shape.separator)
         save_model(folder, config, *networks, "# Tiny\n", label_bank=bank)
+    write_presence(folder, open_calibration(folder))
     return folder
 
 

@@ -14,11 +14,9 @@ import torch
 from recordings import WriteTone, tone
 
 import querysep
-from querysep.detection.windows import PresenceMap
 from querysep.errors import AudioError, OutputError, QueryError
 from querysep.io import files
 from querysep.pipeline import Separator
-from querysep.pipeline.detector import presence_score
 from querysep.types import Audio, FloatArray
 
 RATE = 32_000
@@ -227,25 +225,6 @@ def test_a_full_disk_or_an_interruption_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         separator.separate_file(path, example, tmp_path / "out", progress=interrupt)
     assert not (tmp_path / "out").exists()
-
-
-def test_presence_score() -> None:
-    framewise = np.zeros((3, 10), np.float32)
-    framewise[0, 4] = 0.8
-    presence = PresenceMap(framewise, 0.1, 1.0, framewise.max(axis=1))
-    assert presence_score(torch.tensor([0.8, 0.0, 0.0]), presence) == pytest.approx(1.0)
-    assert presence_score(torch.tensor([0.8, 0.8, 0.0]), presence) == pytest.approx(0.5)
-    assert presence_score(torch.tensor([0.0, 0.5, 0.0]), presence) == 0.0
-    assert presence_score(torch.zeros(3), presence) == 0.0
-
-
-def test_a_sound_that_is_hardly_there_is_told(
-    separator: Separator, example: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("querysep.pipeline.one_pass.presence_score", lambda profile, presence: 0.04)
-    result = separator.separate(tone(1, RATE, 1).T, example, sample_rate=RATE)
-    assert result.presence == 0.04
-    assert any("hardly found in the mixture (presence 0.04)" in warning for warning in result.report.warnings)
 
 
 def test_the_detector_hears_paths_and_arrays_alike(separator: Separator, write_tone: WriteTone) -> None:

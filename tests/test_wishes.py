@@ -30,8 +30,9 @@ def condition(*rows: float) -> Condition:
 
 
 def arranged(wishes: Wishes) -> tuple[list[float], tuple[tuple[int, ...], ...], tuple[int, ...]]:
-    vectors, rule = wishes.arranged()
-    return vectors[:, 0].tolist(), rule.targets, rule.unwanted
+    asked = wishes.arranged()
+    assert asked.profiles.shape == (len(asked.vectors), 2)
+    return asked.vectors[:, 0].tolist(), asked.rule.targets, asked.rule.unwanted
 
 
 def test_which_vectors_make_which_target() -> None:
@@ -41,6 +42,29 @@ def test_which_vectors_make_which_target() -> None:
     assert arranged(Wishes((one, three, two), "max")) == ([1.0, 8.0, 3.0], ((0, 1, 2),), ())
     assert arranged(Wishes((three, one), "each", (two,))) == ([8.0, 1.0, 3.0], ((0,), (1,)), (2,))
     assert arranged(Wishes((one, two), "mean", (three, one))) == ([2.0, 8.0, 1.0], ((0,),), (1, 2))
+
+
+def test_of_many_alternatives_the_most_alike_are_averaged() -> None:
+    generator = torch.Generator().manual_seed(0)
+    kinds = torch.eye(20)[:16]
+    vectors = kinds.repeat_interleave(20, dim=0) + 0.05 * torch.randn(320, 20, generator=generator)
+    order = torch.randperm(320, generator=generator)
+    many = tuple(Condition(Query.label(str(one)), vectors[one : one + 1], torch.zeros(1, 2), ()) for one in order)
+    wishes = Wishes(many, "max", many[:2])
+    asked = wishes.arranged()
+    assert asked.vectors.shape == (18, 20)
+    assert asked.rule.targets == (tuple(range(16)),)
+    assert asked.rule.unwanted == (16, 17)
+    kind_of = {one: int(order[one]) // 20 for one in range(320)}
+    for number in range(16):
+        members = [one for one in range(320) if asked.places[one] == number]
+        assert len(members) == 20
+        assert len({kind_of[one] for one in members}) == 1
+        torch.testing.assert_close(asked.vectors[number], vectors[order[members]].mean(dim=0))
+    wanted, unwanted = wishes.of_each(asked, [0.1] * 16 + [0.5, 0.6])
+    assert wanted == [0.1] * 320
+    assert unwanted == [0.5, 0.6]
+    assert Wishes(many, "each").arranged().vectors.shape == (320, 20)
 
 
 def test_wanting_and_not_wanting_the_same_is_told(separator: Separator, write_tone: WriteTone) -> None:
@@ -99,6 +123,26 @@ def test_several_spans_are_averaged(separator: Separator) -> None:
     np.testing.assert_allclose(both.target.samples, same.target.samples, atol=1e-6)
 
 
+def test_spans_beside_examples_and_several_of_them_kept_out(separator: Separator, write_tone: WriteTone) -> None:
+    time_s = np.arange(6 * RATE) / RATE
+    mixture = Audio((0.3 * np.sin(time_s * (3_000 + 400 * time_s)))[None].astype(np.float32), RATE)
+    parts = [Audio(mixture.samples[:, start * RATE : (start + 1) * RATE], RATE) for start in range(6)]
+    dog = write_tone("dog.wav", frequency_hz=880)
+    by_span = separator.separate(mixture, [dog, "span:0-1", "span:1-2"], not_=["span:4-5", Query.span(5, 6)])
+    by_sound = separator.separate(mixture, [dog, parts[0], parts[1]], not_=[parts[4], parts[5]])
+    np.testing.assert_allclose(by_span.target.samples, by_sound.target.samples, atol=1e-6)
+    assert [fact.kind for fact in by_span.report.queries] == ["audio", "span", "span"]
+    assert [fact.text for fact in by_span.report.not_queries] == ["span:4-5", "span:5-6"]
+    one = separator.separate(mixture, [dog, "span:0-1", "span:1-2"], not_="span:4-5")
+    assert np.abs(one.target.samples - by_span.target.samples).max() > 1e-6
+    for wrong, message in (("span:7-8", "outside"), ("span:5-9", r"ends at 6\.00 s")):
+        with pytest.raises(QueryError, match=message):
+            separator.separate(mixture, dog, not_=wrong)
+    quiet = Audio(mixture.samples * np.float32(1e-4), RATE)
+    with pytest.raises(QueryError, match="is silent in the mixture"):
+        separator.separate(quiet, "span:1-2")
+
+
 def test_a_query_left_out_is_in_the_report_and_counts_no_more(
     separator: Separator, write_tone: WriteTone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,7 +165,7 @@ def test_keeping_out_what_is_not_there_is_told(
 ) -> None:
     path, bell = write_tone("mix.wav", seconds=1), write_tone("bell.wav", frequency_hz=3_000)
     for presence, told in ((0.04, True), (0.4, False)):
-        monkeypatch.setattr("querysep.pipeline.one_pass.presence_score", lambda profile, heard, p=presence: p)
+        monkeypatch.setattr("querysep.pipeline.presence.probability", lambda calibration, features, p=presence: p)
         warnings = separator.separate(path, "label:Dog", not_=bell).report.warnings
         assert any("--not" in warning and "not there" in warning for warning in warnings) == told
     silent = separator.separate(np.zeros((1, RATE)), "label:Dog", sample_rate=RATE, not_=bell)

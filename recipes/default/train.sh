@@ -19,6 +19,11 @@ querysep train separator --data anchors --detector detector/detector -o separato
   --set minutes=62 --set steps=200000 --set batch_size=8 --set learning_rate=0.0012 --set warmup_steps=150 \
   --set ema_decay=0.998 --set checkpoint_steps=200 --set workers=1
 
+querysep calibrate open --model separator/model
 querysep labels --model separator/model --text
 
-querysep evaluate open --data open --model separator/model -o results
+# The committed results: copy each folder's results.json and table.md to recipes/default/results/, then
+# `python recipes/results_page.py` writes docs/results.md.
+querysep evaluate open --data open --model separator/model -o results/open
+querysep evaluate held-out --data open --model separator/model -o results/held-out
+querysep evaluate detection --data open --model separator/model -o results/detection

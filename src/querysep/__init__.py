@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from querysep.detection.windows import Event, PresenceMap
     from querysep.errors import AudioError, OutputError, QueryError, QuerysepError, WeightsError
-    from querysep.pipeline import Detector, Separation, SeparationReport, Separator
+    from querysep.pipeline import Detector, Separation, SeparationReport, Separator, Split, SplitReport
     from querysep.queries.query import Query
     from querysep.types import Audio
 
@@ -24,6 +24,8 @@ __all__ = [
     "Separation",
     "SeparationReport",
     "Separator",
+    "Split",
+    "SplitReport",
     "WeightsError",
 ]
 
@@ -40,6 +42,8 @@ _HOMES = {
     "Separation": "pipeline",
     "SeparationReport": "pipeline",
     "Separator": "pipeline",
+    "Split": "pipeline",
+    "SplitReport": "pipeline",
     "WeightsError": "errors",
 }
 

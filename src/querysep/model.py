@@ -15,6 +15,7 @@ from querysep.detection.config import DetectorConfig
 from querysep.detection.htsat import Htsat
 from querysep.errors import ConfigError, DeviceError, WeightsError
 from querysep.io.label_bank import BANK_NAME, LabelBank, read_label_bank
+from querysep.io.presence_calibration import PresenceCalibration, read_presence
 from querysep.io.text_map import TextMap, read_text_map
 from querysep.io.weights import fill, read_folder, write_folder
 from querysep.separation.build import build_separator
@@ -98,6 +99,7 @@ class Model:
         separator: takes a mixture and a condition.
         device: where both are.
         label_bank: the classes that can be asked for by name; None where the folder has none.
+        presence: how surely a queried sound is there; None where the folder has no calibration for these weights.
         text_map: what words mean; None where the folder has none.
     """
 
@@ -107,6 +109,7 @@ class Model:
     separator: SeparatorNetwork
     device: torch.device
     label_bank: LabelBank | None = None
+    presence: PresenceCalibration | None = None
     text_map: TextMap | None = None
 
     @property
@@ -200,9 +203,10 @@ def load_model(name: str | Path = "default", device: str = "auto") -> Model:
     detector, separator = Htsat(config.shape.detector), build_separator(config.shape.separator)
     fill(_Pair(detector, separator), tensors, f"'{folder / 'model.safetensors'}'")
     bank = read_label_bank(folder, config.shape.separator.condition_dim, config.shape.detector.classes)
+    presence = read_presence(folder, digest, config.shape.detector.latent_dim)
     text_map = read_text_map(folder)
     networks = detector.to(target).eval(), separator.to(target).eval()
-    return Model(config, digest, *networks, target, bank, text_map=text_map)
+    return Model(config, digest, *networks, target, bank, presence, text_map)
 
 
 def load_detector(folder: Path) -> TrainedDetector:

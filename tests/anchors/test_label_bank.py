@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from querysep.anchors.catalog import Anchor, Catalog, CatalogFacts
-from querysep.anchors.label_bank import check_mined_by, label_bank
+from querysep.anchors.label_bank import check_mined_by, joined, label_bank
 from querysep.detection.config import DetectorConfig
 from querysep.detection.htsat import Htsat
 from querysep.detection.windows import embed
@@ -93,3 +93,18 @@ def test_kept_beside_the_weights(tmp_path: Path) -> None:
         (tmp_path / BANK_NAME).write_bytes(damaged)
         with pytest.raises(WeightsError, match="damaged"):
             read_label_bank(tmp_path, 16, 4)
+
+
+def test_a_joined_bank_keeps_the_newer_row_and_sorts_profiles_by_the_new_labels() -> None:
+    bank = LabelBank(
+        (BankRow(label="Bark", examples=3), BankRow(label="Rain", examples=4)), torch.ones(2, 5), torch.ones(2, 3)
+    )
+    other = LabelBank(
+        (BankRow(label="Cat", examples=5), BankRow(label="Rain", examples=9)),
+        torch.full((2, 5), 7.0),
+        torch.tensor([[0.1, 0.2], [0.3, 0.4]]),
+    )
+    both = joined(bank, ("Bark", "Cat", "Rain"), other, ("Rain", "Cat"))
+    assert [(row.label, row.examples) for row in both.rows] == [("Bark", 3), ("Cat", 5), ("Rain", 4)]
+    assert both.conditions[:, 0].tolist() == [1, 7, 1]
+    torch.testing.assert_close(both.profiles[1], torch.tensor([0.0, 0.2, 0.1]))

@@ -14,7 +14,7 @@ def querysep(tmp_path: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str
 
     def command(*arguments: object) -> Outcome:
         words = [str(argument) for argument in arguments]
-        if words[0] in ("separate", "detect", "labels") and "--model" not in words:
+        if words[0] in ("separate", "split", "detect", "labels") and "--model" not in words:
             words += ["--model", str(tiny_model)]
         before = files_below(tmp_path)
         capsys.readouterr()

@@ -3,8 +3,12 @@
 from pathlib import Path
 
 import pytest
+import torch
 from cli.running import Querysep
+from recordings import WriteTone
 from synthetic_set import make_set
+
+from querysep.model import load_model
 
 
 def test_a_misspelt_setting_is_named(querysep: Querysep, tmp_path: Path) -> None:
@@ -22,7 +26,7 @@ def test_missing_data_is_told(querysep: Querysep, tmp_path: Path, tiny_model: Pa
     )
     querysep("mine", "--data", tmp_path, "--detector", tmp_path / "none", "-o", tmp_path / "a").assert_refused(r"none")
     querysep("evaluate", "open", "--data", tmp_path, "--model", tiny_model, "-o", tmp_path / "r").assert_refused(
-        r"manifest\.jsonl"
+        "no data set that we know"
     )
     querysep(
         "train", "separator", "--anchors", tmp_path, "--detector", tiny_model, "-o", tmp_path / "r"
@@ -60,8 +64,40 @@ def test_from_clips_to_a_model_that_separates(querysep: Querysep, tmp_path: Path
     ended = querysep("train", "separator", "--anchors", tmp_path / "a", *detector, "-o", tmp_path / "s", *fast)
     assert ended.stdout.splitlines()[-1] == str(tmp_path / "s" / "model")
     model = ("--model", tmp_path / "s" / "model")
-    ended = querysep("evaluate", "open", "--data", data, "-o", tmp_path / "r", "--mixtures", "2", *model)
+    ended = querysep("evaluate", "open", "--data", data, "-o", tmp_path / "r", "--mixtures", "1", *model)
     assert ended.code == 0
     assert (tmp_path / "r" / "table.md").read_text() in ended.stdout
     clips = sorted(data.glob("test-*.flac"))
     assert querysep("separate", clips[0], "-q", clips[1], "-o", tmp_path, *model).code == 0
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*LeafSpec.*")
+def test_a_model_learns_the_classes_of_a_folder(querysep: Querysep, tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "set").mkdir()
+    make_set(tmp_path / "set")
+    for clip in sorted((tmp_path / "set").glob("train-*.flac")):
+        place = tmp_path / "sounds" / clip.stem.split("-", 1)[1].rsplit("-", 1)[0] / clip.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        clip.rename(place)
+    command = ("train", "adapt", "--data", tmp_path / "sounds", "-o", tmp_path / "run", "--from", tiny_model)
+    ended = querysep(*command, "--minutes", "0.02", "--name", "mine")
+    assert ended.code == 0, ended.stderr
+    model = load_model(tmp_path / "run" / "separator" / "model", "cpu")
+    assert model.name == "mine"
+    assert set(model.labels) == {"Dog", "Bell", "Rain", "Speech", "Low-tone", "High-tone", "Clicks"}
+    assert model.label_bank is not None
+    assert {row.label for row in model.label_bank.rows} == set(model.labels)
+    before = load_model(tiny_model, "cpu")
+    torch.testing.assert_close(model.detector.norm.weight, before.detector.norm.weight, atol=1e-3, rtol=1e-3)
+    querysep(*command, "--quiet").assert_refused("there already")
+    one = next((tmp_path / "sounds" / "Clicks").iterdir())
+    asked = querysep("separate", one, "-q", "label:Clicks", "-o", tmp_path, "--model", tmp_path / "run/separator/model")
+    assert asked.code == 0
+
+
+def test_a_folder_with_a_thin_class_is_told(querysep: Querysep, tmp_path: Path, write_tone: WriteTone) -> None:
+    for name in ("sounds/dog/1.wav", "sounds/dog/2.wav", "sounds/bell/1.wav"):
+        write_tone(name)
+    querysep("train", "adapt", "--data", tmp_path / "sounds", "-o", tmp_path / "run", "--quiet").assert_refused(
+        "single clip: 'bell'.*add clips"
+    )

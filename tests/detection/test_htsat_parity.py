@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from published import assert_agrees, checkpoint, expected, given
 
 from querysep.anchors.choice import published_choice
 from querysep.detection.htsat import Htsat
+from querysep.evaluation.musdb18_queries import mean_embedding
 from querysep.io.official import sort_tensors
 from querysep.model import load_preset
 
@@ -44,3 +46,12 @@ def test_anchors_and_their_latents_agree(detector: Htsat) -> None:
         assert [stretch.first, stretch.end] == list(expected("anchor_index_bgn_end")[item, 1:])
         segments.append(wave[stretch.first : stretch.end])
     assert_agrees(detector(torch.stack(segments)).latent, "anchor_latents")
+
+
+def test_mean_embeddings_of_the_published_query_files_agree(detector: Htsat) -> None:
+    """Segments of 2 s, the quiet one and the tail dropped, their mean."""
+    first, second = given("sed_2s")
+    file = np.concatenate([first, 0.001 * second, second, first[:20_000]]).astype(np.float32)
+    vectors = [mean_embedding(detector, torch.device("cpu"), wave) for wave in (file, file[:64_000])]
+    for number, vector in enumerate(vectors, start=1):
+        assert_agrees(vector, f"query_mean_file{number}")

@@ -29,6 +29,10 @@ def test_they_are_small_and_say_where_they_come_from() -> None:
     assert config.licence in (folder / "README.md").read_text()
 
 
+def test_they_are_calibrated() -> None:
+    assert load_model("default", "cpu").presence is not None, "run `querysep calibrate DATA` after changing the weights"
+
+
 def test_words_fit_the_labels() -> None:
     model = load_model("default", "cpu")
     assert model.label_bank is not None and model.text_map is not None

@@ -109,3 +109,9 @@ def test_pyplot_stays_out(tmp_path: Path) -> None:
         "assert 'matplotlib.pyplot' not in sys.modules and 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.wav")], check=True)
+
+
+def test_a_small_picture_is_half_as_wide() -> None:
+    sound = Audio(np.full((1, 8_000), 0.1, np.float32), 16_000)
+    widths = [int.from_bytes(draw([Panel("a", sound)], None, small=small)[16:20], "big") for small in (False, True)]
+    assert widths == [1200, 600]

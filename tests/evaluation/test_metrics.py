@@ -5,7 +5,8 @@ import pytest
 import torch
 from torchmetrics.functional.audio import scale_invariant_signal_distortion_ratio, signal_noise_ratio
 
-from querysep.evaluation.metrics import bootstrap_interval, si_sdr_db, snr_db
+from querysep.evaluation.metrics import bootstrap_interval, peak_db, si_sdr_db, silence_sdr_db, snr_db
+from querysep.evaluation.presence_metrics import calibration_error, presence_auc
 
 
 @pytest.mark.parametrize("error", [0.01, 0.3, 3.0])
@@ -32,3 +33,39 @@ def test_interval_holds_the_mean_and_narrows() -> None:
     low, high = bootstrap_interval(values)
     assert low < values.mean() < high
     assert high - low == pytest.approx(2 * 1.96 * 2.0 / 20.0, rel=0.2)
+
+
+def test_snr_is_bss_evals_sdr_of_one_window() -> None:
+    """Version 4 counts whatever differs from the reference as error, so its filters do not enter the SDR."""
+    museval = pytest.importorskip("museval")
+    rng = np.random.default_rng(2)
+    reference = rng.standard_normal((1, 8_000, 1))
+    estimate = 0.7 * reference + 0.3 * rng.standard_normal(reference.shape)
+    theirs = museval.evaluate(reference, estimate, win=8_000, hop=8_000)[0]
+    assert snr_db(reference[0].astype(np.float32), estimate[0].astype(np.float32)) == pytest.approx(
+        float(theirs[0, 0]), abs=1e-3
+    )
+
+
+def test_silence_sdr_is_large_for_silence_and_has_a_floor() -> None:
+    rng = np.random.default_rng(0)
+    mixture = (0.1 * rng.standard_normal((1, 32_000))).astype(np.float32)
+    assert silence_sdr_db(mixture, mixture) == 0.0
+    assert silence_sdr_db(mixture, 0.1 * mixture) == pytest.approx(20.0, abs=1e-4)
+    assert silence_sdr_db(mixture, 0 * mixture) == pytest.approx(60.0, abs=0.1)  # -20 dBFS over -80 dBFS
+    assert silence_sdr_db(0 * mixture, mixture) == pytest.approx(-60.0, abs=0.1)
+
+
+def test_peak_is_in_decibels_of_the_references() -> None:
+    reference = np.array([0.5, -0.2], dtype=np.float32)
+    assert peak_db(np.array([0.0, -0.05], dtype=np.float32), reference) == pytest.approx(-20.0, abs=1e-4)
+    assert peak_db(np.zeros(2, dtype=np.float32), reference) == -200.0
+
+
+def test_presence_scores_are_ranked_and_read_as_probabilities() -> None:
+    rng = np.random.default_rng(0)
+    present, absent = rng.uniform(0.2, 1.0, 300), rng.uniform(0.0, 0.8, 200)
+    pairs = (present[:, None] > absent[None]).mean()  # the definition of the area
+    assert presence_auc(present, absent) == pytest.approx(float(pairs), abs=1e-6)
+    assert calibration_error(np.full(30, 0.75), np.full(10, 0.75)) == pytest.approx(0.0, abs=1e-6)
+    assert calibration_error(np.full(10, 0.9), np.full(10, 0.9)) == pytest.approx(0.4, abs=1e-6)

@@ -228,6 +228,23 @@ def test_an_example_unlike_the_others_does_not_count(
     assert condition.warnings == (f"1 of 5 examples are {UNLIKE} and were left out: {odd}.",)
 
 
+def test_300_examples_of_which_many_are_silent_or_alien(detector: Htsat, monkeypatch: pytest.MonkeyPatch) -> None:
+    deaf(monkeypatch)
+    low = [Audio(buzz(100, 0.2, seed=number), RATE) for number in range(20)]
+    alien, silent = Audio(buzz(5_000, 0.2), RATE), Audio(np.zeros((1, 6_400), np.float32), RATE)
+    examples = [low[number % 20] for number in range(200)] + [alien] * 60 + [silent] * 40
+    condition = resolved(detector, *examples)
+    reasons = [example.reason for example in condition.examples]
+    assert reasons[:260] == [None] * 200 + [UNLIKE] * 60
+    assert all(reason is not None and "silent" in reason for reason in reasons[260:])
+    torch.testing.assert_close(condition.vectors[0, :2], torch.tensor([1.0, 0.0]))
+    assert condition.seconds_used == pytest.approx(40.0)
+    *few, more, left_out = condition.warnings
+    assert len(few) == 3
+    assert more.startswith("37 more warnings like these")
+    assert left_out.startswith("60 of 260 examples are unlike")
+
+
 def test_queries_for_one_sound_are_compared_with_each_other(
     detector: Htsat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -265,3 +265,35 @@ def test_the_mask_is_interpolated_in_time_without_drift(rate: int) -> None:
     expected = torch.arange(frames.shape[-1]) * (native.hop / rate * 100)  # 100 model frames a second
     assert expected[-1] > 1_990
     torch.testing.assert_close(frames[0, 0, 7], expected, atol=1e-3, rtol=0)
+
+
+def test_a_gate_hears_every_chunk_in_order_and_closes_what_it_wants() -> None:
+    heard: list[tuple[int, int, int]] = []
+
+    def gate(start: int, wave: Tensor, masks: Tensor) -> Tensor:
+        np.testing.assert_allclose(wave[:, 0].numpy(), mixture[:, start], atol=1e-6)
+        heard.append((start, wave.shape[-1], masks.shape[0]))
+        open_ = torch.ones(2, masks.shape[-1])
+        open_[1, : max(0, 300 - start // 160)] = 0.0  # the second target begins at 3 s
+        return open_
+
+    mixture = noise(1, 80_000)
+    targets = separated(Fake(), mixture, 16_000, conditions=condition(0.5, 0.8), gate=gate)
+    assert heard == [(0, 32_000, 2), (24_000, 32_000, 2), (48_000, 32_000, 2)]
+    np.testing.assert_allclose(targets[0], 0.5 * mixture, atol=1e-5)
+    np.testing.assert_allclose(targets[1, :, :47_500], 0.0, atol=1e-6)
+    np.testing.assert_allclose(targets[1, :, 48_500:], 0.8 * mixture[:, 48_500:], atol=1e-5)
+
+
+def test_a_gate_may_give_one_gain_for_a_chunk_and_acts_before_the_rule() -> None:
+    mixture = noise(2, 50_000)
+    rule = MaskRule.largest(2)
+    targets = separated(
+        Fake(),
+        mixture,
+        16_000,
+        conditions=condition(0.5, 0.8),
+        rule=rule,
+        gate=lambda *_: torch.tensor([[1.0], [0.25]]),
+    )
+    np.testing.assert_allclose(targets[0], 0.5 * mixture, atol=1e-5)

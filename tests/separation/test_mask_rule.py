@@ -35,3 +35,15 @@ def test_the_more_is_unwanted_the_less_is_left(wanted: float, unwanted: float, m
     assert 0 <= left(unwanted) <= wanted + 1e-6
     assert left(min(1.0, unwanted + more)) <= left(unwanted) + 1e-6
     assert abs(left(unwanted, more) - left(max(unwanted, more))) < 1e-6
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=5))
+def test_targets_that_share_take_in_turn_what_is_left(values: list[float]) -> None:
+    rule = MaskRule(tuple((index,) for index in range(len(values))), shared=True)
+    shares = rule(masks(*values))[0, :, 0, 0, 0].tolist()
+    left = 1.0
+    for value, share in zip(values, shares, strict=True):
+        assert abs(share - min(value, left)) < 1e-5
+        left = max(0.0, left - value)
+    assert sum(shares) <= 1.0 + 1e-5
+    assert min(shares) >= 0.0

@@ -9,6 +9,7 @@ from published import assert_agrees, checkpoint, given
 
 from querysep.dsp.stft import istft, stft
 from querysep.dsp.wiener import wiener
+from querysep.evaluation.musdb18_chunks import separate_chunk
 from querysep.io.official import sort_tensors
 from querysep.model import load_preset
 from querysep.separation.build import build_separator
@@ -52,6 +53,11 @@ def test_waveform_magnitude_and_wiener_step_agree(separator: SeparatorNetwork) -
     joint = wiener(torch.stack(magnitudes, dim=-1)[:, :, None], spectrogram[0].T[:, :, None])
     waves = istft(joint[:, :, 0].permute(2, 1, 0), 2048, 320, mixture.shape[1])  # to (source, freq, frame)
     assert_agrees(waves[:, ::2], "wiener_2s_wav_every2")
+
+
+def test_a_chunk_of_the_papers_musdb18_protocol_agrees(separator: SeparatorNetwork) -> None:
+    conditions = torch.stack((_wave("cond_a"), _wave("cond_b")))
+    assert_agrees(separate_chunk(separator, conditions, _wave("sep_mix_2s")[0])[:, ::2], "wiener_2s_wav_every2")
 
 
 def test_small_wiener_step_with_silent_frames_agrees() -> None:

@@ -1,6 +1,5 @@
 """The whole road on a small set: detector, anchors, separator, model, evaluation; interrupted and resumed."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,7 @@ from querysep.anchors.relations import Relations
 from querysep.data.opening import open_recordings
 from querysep.detection.config import DetectorConfig
 from querysep.errors import DataError
-from querysep.evaluation.open_mixtures import OpenMixtures
-from querysep.evaluation.open_protocol import evaluate_open, summarise, table
 from querysep.model import TrainedDetector, load_detector, load_model
-from querysep.pipeline import Separator
 from querysep.separation.config import SeparatorConfig
 from querysep.training.config import DetectorTraining, SeparatorTraining
 from querysep.training.detector import train_detector
@@ -99,30 +95,3 @@ def test_another_detectors_catalog_is_refused(catalog: Path, detector: TrainedDe
     other = TrainedDetector(detector.network, detector.labels, "0" * 16)
     with pytest.raises(DataError, match="mined by another detector"):
         train_separator(catalog, other, SEPARATOR, SeparatorTraining(steps=1, **FAST), tmp_path, ABOUT)
-
-
-def test_protocol_draws_equal_energies_and_foreign_queries(manifest: Path) -> None:
-    drawn = OpenMixtures(manifest, seed=3)
-    for held_out in (False, True):
-        for first, second in drawn.draw(20, held_out):
-            assert first.held_out == held_out and not second.held_out
-            assert first.clip != first.query_clip and second.clip != second.query_clip
-            assert {first.label, second.label} <= {"Low tone", "High tone", "Clicks", "Hiss"}
-            assert 2 * 32_000 <= first.wave.shape[0] == second.wave.shape[0] <= 5 * 32_000
-            energies = [float(np.square(source.wave).sum()) for source in (first, second)]
-            assert energies[0] == pytest.approx(energies[1], rel=1e-3)
-    again = OpenMixtures(manifest, seed=3)
-    one, other = next(drawn.draw(1, False)), next(again.draw(1, False))
-    np.testing.assert_array_equal(one[0].wave, other[0].wave)
-
-
-def test_protocol_measures_a_model(manifest: Path, tiny_model: Path) -> None:
-    rows = evaluate_open(Separator.load(tiny_model, "cpu"), manifest, mixtures=3)
-    assert len(rows) == 12
-    assert all(row.oracle_db > row.sdri_db for row in rows)
-    groups = {summary.name: summary for summary in summarise(rows)}
-    assert (
-        groups["held-out"].queries == 3 and groups["seen"].queries == 6 and groups["seen beside held-out"].queries == 3
-    )
-    assert "| held-out | 3 |" in table(list(groups.values()))
-    json.dumps([summary.sdri_db for summary in groups.values()], allow_nan=False)

@@ -225,3 +225,19 @@ def test_the_loss_counts_all_segments_as_mixture_and_two_as_targets() -> None:
     assert float(four) == pytest.approx(float(two), abs=1e-4)
     assert abs(float(three - two)) > 1e-3
     assert float(everything) == pytest.approx(0.0, abs=0.1)  # the mixture is nearly all error
+
+
+def test_a_class_with_a_single_clip_is_refused_or_left_out() -> None:
+    catalog = _catalog()
+    alone = next(index for index, anchor in enumerate(catalog.anchors) if anchor.label == "Bell")
+    others = [index for index, anchor in enumerate(catalog.anchors) if anchor.label != "Bell" or index == alone]
+    thin = Catalog(
+        [catalog.anchors[index] for index in others], catalog.latents[others], catalog.audio(others), catalog.facts
+    )
+    with pytest.raises(DataError, match=r"1 of 8 classes have a single clip: 'Bell'.*min_clips=2"):
+        SeparatorItems(thin, SeparatorTraining())
+    items = SeparatorItems(thin, SeparatorTraining(min_clips=2))
+    drawn = {thin.anchors[one].label for index in range(200) for one in items.mix(np.random.default_rng(index)).chosen}
+    assert "Bell" not in drawn and len(drawn) == 7
+    with pytest.raises(DataError, match="at least 40 clips"):
+        SeparatorItems(thin, SeparatorTraining(min_clips=40))

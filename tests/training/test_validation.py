@@ -94,6 +94,24 @@ def test_a_detector_begins_from_other_weights_by_the_names_of_its_classes(tmp_pa
         train_detector(bank, DETECTOR.model_copy(update={"depths": (1, 2)}), still, tmp_path / "other", start)
 
 
+def test_a_head_alone_learns_the_new_classes_and_keeps_the_rest(tmp_path: Path) -> None:
+    bank = open_recordings(make_set(tmp_path), DETECTOR.sample_rate)
+    torch.manual_seed(0)
+    theirs = Htsat(DETECTOR.model_copy(update={"classes": 2})).eval()
+    start = TrainedDetector(theirs, ("Whale", "Clicks"), "")
+    training = DetectorTraining(**FAST, steps=3, head_only=True, learning_rate=0.1)  # type: ignore[arg-type]
+    ours = load_detector(train_detector(bank, DETECTOR, training, tmp_path / "run", start))
+    assert ours.labels == ("Clicks", "High tone", "Low tone", "Sound", "Whale")
+    wave = torch.randn(2, 32_000) * 0.1
+    with torch.no_grad():
+        one, other = ours.network(wave), theirs(wave)
+    torch.testing.assert_close(one.latent, other.latent, rtol=0, atol=0)
+    torch.testing.assert_close(one.clipwise_logits[:, 4], other.clipwise_logits[:, 0])
+    assert (one.clipwise_logits[:, 0] - other.clipwise_logits[:, 1]).abs().min() > 1e-3  # labelled, so it learnt
+    with pytest.raises(ConfigError, match="--from"):
+        train_detector(bank, DETECTOR, training, tmp_path / "other")
+
+
 def test_the_improvement_is_that_of_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A separator that halves the mixture: at equal energies, 10 log10(1 / (1/4 + 1/4)) = 3.01 dB."""
     generator = torch.Generator().manual_seed(0)

@@ -1,5 +1,7 @@
 """From an anchor catalog to a label bank: the condition of a class is the mean of its training anchors."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -50,6 +52,30 @@ def label_bank(
         tuple(rows),
         torch.from_numpy(np.stack(conditions)) if rows else torch.zeros(shapes[0]),
         torch.stack(profiles) if rows else torch.zeros(shapes[1]),
+    )
+
+
+def joined(bank: LabelBank, labels: Sequence[str], other: LabelBank, other_labels: Sequence[str]) -> LabelBank:
+    """Return a bank with the classes of another one added, for those that it has not.
+
+    Args:
+        bank: its rows win.
+        labels: of the detector behind it; the profiles are in their order.
+        other: of a detector with the same latent embeddings.
+        other_labels: of that detector. Classes that it has not score 0 in the added profiles.
+    """
+    known = {row.label for row in bank.rows}
+    added = [place for place, row in enumerate(other.rows) if row.label not in known]
+    profiles = torch.zeros(len(added), len(labels))
+    for column, label in enumerate(other_labels):
+        if label in labels:
+            profiles[:, labels.index(label)] = other.profiles[added, column]
+    rows = (*bank.rows, *(other.rows[place] for place in added))
+    order = sorted(range(len(rows)), key=lambda place: rows[place].label)
+    return LabelBank(
+        tuple(rows[place] for place in order),
+        torch.cat((bank.conditions, other.conditions[added]))[order],
+        torch.cat((bank.profiles, profiles))[order],
     )
 
 

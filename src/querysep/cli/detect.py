@@ -1,7 +1,5 @@
 """``querysep detect``: what sounds when."""
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -40,6 +38,7 @@ def detect(
     from querysep.errors import OutputError
     from querysep.io.files import OutputSet
     from querysep.pipeline import Detector
+    from querysep.pipeline.event_table import events_csv
 
     wanted = [path for path in (json_file, csv_file, plot) if path is not None]
     if len(set(wanted)) < len(wanted):
@@ -53,7 +52,7 @@ def detect(
         if json_file is not None:
             _write(json_file, parts, _as_json(found).encode())
         if csv_file is not None:
-            _write(csv_file, parts, _as_csv(found).encode())
+            _write(csv_file, parts, events_csv(found).encode())
         if plot is not None:
             _write(plot, parts, _as_png(audio, presence, detector.labels))
     if wanted:
@@ -85,11 +84,3 @@ def _as_png(audio: Path, presence: "PresenceMap", labels: Sequence[str]) -> byte
 
 def _as_json(found: "Sequence[Event]") -> str:
     return json.dumps([asdict(event) for event in found], indent=2, ensure_ascii=False) + "\n"
-
-
-def _as_csv(found: "Sequence[Event]") -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("onset_s", "offset_s", "label", "score"))
-    writer.writerows((f"{e.onset_s:.3f}", f"{e.offset_s:.3f}", e.label, f"{e.score:.4f}") for e in found)
-    return text.getvalue()

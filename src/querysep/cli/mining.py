@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from querysep.cli.options import Quiet
+from querysep.cli.options import Address, EngineName, EngineOption, Quiet, Workers, check_engine
 from querysep.cli.terminal import progress_bar
 from querysep.errors import ConfigError
 
@@ -23,13 +23,6 @@ class Choice(StrEnum):
 
     MOST_PRESENT = "most_present"
     PUBLISHED = "published"
-
-
-class EngineName(StrEnum):
-    """Where the detector runs."""
-
-    LOCAL = "local"
-    RAY = "ray"
 
 
 def register(app: typer.Typer) -> None:
@@ -54,11 +47,9 @@ def mine(
     choice: Annotated[Choice, typer.Option(help="published: the authors' rule to the sample.")] = Choice.MOST_PRESENT,
     min_score: Annotated[float, typer.Option(help="Leave out anchors below this score.", min=0, max=1)] = 0.0,
     min_purity: Annotated[float, typer.Option(help="Leave out anchors below this purity.", min=0, max=1)] = 0.0,
-    engine: Annotated[EngineName, typer.Option(help="Here, or on a Ray cluster.")] = EngineName.LOCAL,
-    address: Annotated[
-        str | None, typer.Option(help="Of the Ray cluster; by default one is started on this machine.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes on the Ray cluster, at most.", min=1)] = None,
+    engine: EngineOption = EngineName.LOCAL,
+    address: Address = None,
+    workers: Workers = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     quiet: Quiet = False,
 ) -> None:
@@ -119,8 +110,7 @@ def _engine(
         from querysep.distributed.mining import ray_engine
 
         return ray_engine(address, workers, device)
-    if address is not None or workers is not None:
-        raise ConfigError("--address and --workers are of the Ray engine. Add --engine ray, or leave them out.")
+    check_engine(name, address, workers)
     from querysep.anchors.mine import mine_here
 
     return nullcontext(mine_here)

@@ -19,6 +19,13 @@ class Device(StrEnum):
     MPS = "mps"
 
 
+class EngineName(StrEnum):
+    """Where the detector runs."""
+
+    LOCAL = "local"
+    RAY = "ray"
+
+
 ModelOption = Annotated[
     str, typer.Option("--model", help="A bundled model's name, or a weights folder.", metavar="NAME|DIR")
 ]
@@ -46,6 +53,22 @@ BankOption = Annotated[
         show_default=False,
     ),
 ]
+
+EngineOption = Annotated[EngineName, typer.Option("--engine", help="Here, or on a Ray cluster.")]
+Address = Annotated[
+    str | None, typer.Option(help="Of the Ray cluster; by default one is started on this machine.", show_default=False)
+]
+Workers = Annotated[int | None, typer.Option(help="Processes on the Ray cluster, at most.", min=1, show_default=False)]
+
+
+def check_engine(name: EngineName, address: str | None, workers: int | None) -> None:
+    """Refuse what only the Ray engine takes.
+
+    Raises:
+        ConfigError: an address or workers without it.
+    """
+    if name is EngineName.LOCAL and (address is not None or workers is not None):
+        raise ConfigError("--address and --workers are of the Ray engine. Add --engine ray, or leave them out.")
 
 
 def parse_storage_options(pairs: list[str] | None) -> dict[str, str]:

@@ -77,6 +77,9 @@ def separate(
     per_channel: Annotated[
         bool, typer.Option("--per-channel", help="A mask for each channel, rather than one for all.")
     ] = False,
+    keep_absent: Annotated[
+        bool, typer.Option("--keep-absent", help="Do not silence the target where the sound is surely not there.")
+    ] = False,
     bank: BankOption = None,
     device: DeviceOption = Device.AUTO,
     quiet: Quiet = False,
@@ -102,6 +105,7 @@ def separate(
             format=audio_format.value,
             overwrite=overwrite,
             per_channel=per_channel,
+            keep_absent=keep_absent,
             progress=progress,
         )
         pictures = _draw(separator, mixture, separated, progress) if plot else [None] * len(separated)

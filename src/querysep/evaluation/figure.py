@@ -70,16 +70,17 @@ class _Spectrogram:
     duration_s: float
 
 
-def draw(panels: Sequence[Panel], presence: Presence | None, *, top: int = 8) -> bytes:
+def draw(panels: Sequence[Panel], presence: Presence | None, *, top: int = 8, small: bool = False) -> bytes:
     """Draw spectrograms of recordings of the same length, and the presence map below, on one time axis.
 
     Args:
         panels: at least one; the first one's loudest spot is 0 dB for all of them.
         presence: the presence map of the first recording, or None to leave it out.
         top: how many classes to show at most, those with the highest peaks.
+        small: for a narrow place, such as a card of a page.
 
     Returns:
-        A PNG, 1200 pixels wide.
+        A PNG, 1200 pixels wide, or 600.
 
     Raises:
         AudioError: a recording cannot be read, or there is none.
@@ -90,10 +91,9 @@ def draw(panels: Sequence[Panel], presence: Presence | None, *, top: int = 8) ->
     from matplotlib.figure import Figure
 
     rows = min(top, len(presence.labels)) if presence is not None else 0
-    heights = [2.1] * len(panels) + ([0.45 + 0.21 * rows] if rows else [])
-    figure = Figure(
-        figsize=(WIDTH_INCH, sum(heights) + 0.7), dpi=DOTS_PER_INCH, layout="constrained", facecolor="white"
-    )
+    heights = [1.35 if small else 2.1] * len(panels) + ([0.45 + 0.21 * rows] if rows else [])
+    width = WIDTH_INCH / 2 if small else WIDTH_INCH
+    figure = Figure(figsize=(width, sum(heights) + 0.7), dpi=DOTS_PER_INCH, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     spectrograms = [_spectrogram(panel.audio) for panel in panels]

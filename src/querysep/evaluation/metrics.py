@@ -42,6 +42,29 @@ def si_sdr_db(reference: NDArray[np.float32], estimate: NDArray[np.float32]) -> 
     return float(10.0 * np.log10(explained / max(error, explained * 1e-12)))
 
 
+def silence_sdr_db(mixture: NDArray[np.float32], estimate: NDArray[np.float32]) -> float:
+    """Return the energy of the mixture over that of what was taken out of it, dB; large where little was taken.
+
+    As the paper's silence-SDR: a mean square below 1e-8 (-80 dBFS) counts as 1e-8, so silence has a figure.
+
+    Args:
+        mixture: any shape.
+        estimate: same shape.
+    """
+    powers = [max(float(np.square(wave, dtype=np.float64).mean()), 1e-8) for wave in (mixture, estimate)]
+    return float(10.0 * np.log10(powers[0] / powers[1]))
+
+
+def peak_db(wave: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+    """Return the largest sample of a wave over the reference's, dB; at least -200 dB.
+
+    Args:
+        wave: any shape.
+        reference: any shape, not silent.
+    """
+    return float(20.0 * np.log10(max(float(np.abs(wave).max()) / float(np.abs(reference).max()), 1e-10)))
+
+
 def bootstrap_interval(
     values: NDArray[np.float64], share: float = 0.95, rounds: int = 2000, seed: int = 0
 ) -> tuple[float, float]:

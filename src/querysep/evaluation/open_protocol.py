@@ -1,191 +1,200 @@
-"""The ``open`` protocol: SDR improvement on mixtures of two classes, asked for both of its sources."""
+"""The ``open`` protocol: SDR improvement on mixtures of a data set's test side, asked for by other recordings."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast, get_args
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from querysep.dsp.stft import istft, stft
-from querysep.evaluation.metrics import bootstrap_interval, si_sdr_db, snr_db
-from querysep.evaluation.open_mixtures import SAMPLE_RATE, OpenMixtures, TestSource
-from querysep.pipeline import Separator
-from querysep.progress import Progress, silent
+from querysep.errors import ConfigError, QueryError
+from querysep.evaluation.baselines import ideal_ratio_mask, separate_by_nmf
+from querysep.evaluation.cost import measure_cost
+from querysep.evaluation.metrics import snr_db
+from querysep.evaluation.open_mixtures import Kind, OpenMixtures
+from querysep.evaluation.open_questions import Way, open_questions
+from querysep.evaluation.open_robustness import Trial, robustness_questions, robustness_tasks
+from querysep.evaluation.open_summary import summarise_open
+from querysep.evaluation.protocol import Protocol, Row, Summary
+from querysep.evaluation.questions import Question, ask, figures
+from querysep.model import load_model
+from querysep.pipeline import Separation, Separator
 from querysep.types import Audio
 
-PROTOCOL = "open/1"
-_ORACLE_N_FFT, _ORACLE_HOP = 2048, 512
+COST_LENGTHS_S = (10.0, 600.0)
+BASELINES = ("nmf",)
 
 
-@dataclass(frozen=True)
-class Row:
-    """One query for one mixture.
-
-    Attributes:
-        mixture: number of the mixture in its group.
-        group: "seen" or "held-out", by the class that is asked for.
-        role: "first" or "second" source of the mixture.
-        label: class asked for.
-        other_label: class of the other source.
-        sdri_db: improvement of the whole-length SNR over the mixture.
-        si_sdri_db: improvement of the SI-SDR over the mixture.
-        oracle_db: improvement that the ideal ratio mask reaches.
-        presence: presence score of the report.
-        clip: recording of the target.
-        query_clip: recording of the query.
-    """
-
-    mixture: int
-    group: str
-    role: str
-    label: str
-    other_label: str
-    sdri_db: float
-    si_sdri_db: float
-    oracle_db: float
-    presence: float
-    clip: str
-    query_clip: str
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Means over the rows of a group, with 95 % bootstrap intervals of the SDR improvement."""
-
-    name: str
-    queries: int
-    sdri_db: float
-    low_db: float
-    high_db: float
-    si_sdri_db: float
-    oracle_db: float
-    made_worse: float
-
-
-def ideal_ratio_mask(target: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return what masking the mixture by the true magnitudes' ratio gives, shape (time,)."""
-    first, second = (stft(torch.from_numpy(wave), _ORACLE_N_FFT, _ORACLE_HOP) for wave in (target, other))
-    mask = first.abs() / (first.abs() + second.abs()).clamp(min=1e-9)
-    estimate: NDArray[np.float32] = istft((first + second) * mask, _ORACLE_N_FFT, _ORACLE_HOP, target.shape[0]).numpy()
-    return estimate
-
-
-def evaluate_open(
-    separator: Separator, manifest: Path, mixtures: int = 200, seed: int = 0, progress: Progress = silent
-) -> list[Row]:
-    """Separate mixtures of seen classes, and as many with a held-out class, by queries from other recordings.
+class OpenProtocol(Protocol):
+    """SDR improvement on mixtures of a data set's test side.
 
     Args:
-        separator: what is measured.
-        manifest: of the open sound set.
-        mixtures: of each kind; each is asked for both sources.
+        data: a data set of any layout; its folder may hold ``multitrack.jsonl`` beside the manifest.
+        model: name of a bundled model, or a weights folder.
+        mixtures: of each kind.
         seed: of the choice of mixtures.
-        progress: told after each mixture.
-
-    Returns:
-        One row for each query.
+        device: auto, cpu, cuda or mps.
+        queries: kinds of query to ask by: example, label, span, text.
+        compare: other models, by name or folder, asked by example about the same mixtures.
+        baselines: slow baselines to measure beside: nmf.
+        robustness: measure also what examples, lengths, levels, stereo, time and memory do.
+        robustness_mixtures: mixtures for each of these.
 
     Raises:
-        DataError: the test split is too small.
+        DataError: the data set cannot be used.
+        ConfigError: a query or baseline is unknown, or two models have one name.
     """
-    drawn = OpenMixtures(manifest, seed)
-    kinds = [False, True] if drawn.held_out else [False]
-    rows: list[Row] = []
-    for kind in kinds:
-        for index, pair in enumerate(drawn.draw(mixtures, kind)):
-            rows.extend(_measure(separator, index, pair))
-            progress(index + 1 + mixtures * int(kind), mixtures * len(kinds), "separating mixtures")
-    return rows
+
+    name = "open"
+    version = 2
+    headline = "sdri_db"
+
+    def __init__(
+        self,
+        data: str | Path,
+        model: str | Path = "default",
+        *,
+        mixtures: int = 500,
+        seed: int = 0,
+        device: str = "auto",
+        queries: Sequence[str] = ("example",),
+        compare: Sequence[str | Path] = (),
+        baselines: Sequence[str] = (),
+        robustness: bool = False,
+        robustness_mixtures: int = 50,
+    ) -> None:
+        _check("query", queries, get_args(Way))
+        _check("baseline", baselines, BASELINES)
+        self._data, self._model, self._device, self._seed = str(data), str(model), device, seed
+        self._mixtures, self._robustness_mixtures = mixtures, robustness_mixtures
+        self._ways = cast(tuple[Way, ...], tuple(queries))
+        self._baselines, self._robustness = tuple(baselines), robustness
+        self._compared = {Path(other).name: str(other) for other in compare}
+        if len(self._compared) < len(compare):
+            raise ConfigError("Two of the models to compare with have the same name. Rename one's folder.")
+        self._separators: dict[str, Separator] = {}
+        self._drawn: OpenMixtures | None = None
+        self.data_hash = self._open().data_hash
+        self._kinds = self._open().kinds
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave loaded models and lists of recordings behind: another process loads its own."""
+        return self.__dict__ | {"_separators": {}, "_drawn": None}
+
+    def settings(self) -> Mapping[str, object]:
+        """Return what else decides the figures."""
+        return {
+            "mixtures": self._mixtures,
+            "seed": self._seed,
+            "queries": list(self._ways),
+            "compare": {name: load_model(place, "cpu").hash for name, place in self._compared.items()},
+            "baselines": list(self._baselines),
+            "robustness_mixtures": self._robustness_mixtures if self._robustness else 0,
+        }
+
+    def tasks(self) -> Sequence[str]:
+        """Return a key for each mixture, and for each trial of robustness."""
+        keys = [f"{kind}/{index:04d}" for index in range(self._mixtures) for kind in self._kinds]
+        if self._robustness:
+            keys += [f"robustness {trial}/{index:04d}" for trial, index in robustness_tasks(self._robustness_mixtures)]
+            keys += [f"cost/{seconds:g}" for seconds in COST_LENGTHS_S]
+        return keys
+
+    def measure(self, task: str) -> list[Row]:
+        """Measure a mixture or trial.
+
+        Raises:
+            DataError: a recording cannot be read.
+            WeightsError: a model cannot be loaded.
+        """
+        head, _, tail = task.partition("/")
+        if head == "cost":
+            figure = measure_cost(self._model, self._device, float(tail))
+            return [Row(task=task, group=f"cost, {tail} s", label="noise", values=figure)]
+        rows = []
+        for name, place in {"": self._model, **self._compared}.items():
+            if name and not _compares(head):
+                continue
+            questions = self._questions(task, compared=name)
+            for question, answer in zip(questions, ask(self._load(place), questions), strict=True):
+                if answer is not None:
+                    rows.append(self._row(task, question, answer))
+        return rows
+
+    def _questions(self, task: str, compared: str = "") -> list[Question]:
+        """Return the questions of a task to the model measured, or to one compared with it."""
+        head, _, index = task.partition("/")
+        if not _compares(head):
+            trial = cast(Trial, head.partition(" ")[2])
+            return robustness_questions(self._open(), trial, int(index))
+        ways: tuple[Way, ...] = ("example",) if compared else self._ways
+        questions = open_questions(self._open(), cast(Kind, head), int(index), ways)
+        if not compared:
+            return questions
+        return [
+            replace(one, group=f"{one.group}, {compared}", facts={**one.facts, "model": compared}) for one in questions
+        ]
+
+    def _row(self, task: str, question: Question, answer: Separation) -> Row:
+        values = figures(question, answer)
+        if "sdri_db" in values and _compares(task.partition("/")[0]) and "model" not in question.facts:
+            values |= self._beside(question)
+        return Row(task=task, group=question.group, label=question.label, values=values, facts=question.facts)
+
+    def _beside(self, question: Question) -> dict[str, float]:
+        """Measure the ideal ratio mask, and the baselines where there is an example."""
+        assert question.target is not None
+        mixture, target = (wave[0, question.measured_from :] for wave in (question.mixture, question.target))
+        before = snr_db(target, mixture)
+        values = {"ideal_ratio_mask_sdri_db": snr_db(target, ideal_ratio_mask(target, mixture - target)) - before}
+        if "nmf" in self._baselines and question.query.sounds:
+            estimate = separate_by_nmf(mixture, question.query.sounds[0].mono)
+            values["nmf_sdri_db"] = snr_db(target, estimate) - before
+        return values
+
+    def summarise(self, rows: Sequence[Row]) -> list[Summary]:
+        """Return means by group, the presence score's figures, and means by class."""
+        return summarise_open(rows, [way for way in self._ways if way != "example"])
+
+    def sounds(self, row: Row) -> dict[str, Audio]:
+        """Make the sounds of a row again: mixture, target (silence for what is absent), estimate and query.
+
+        Raises:
+            DataError: a recording cannot be read.
+            WeightsError: the model cannot be loaded.
+        """
+        if row.task.startswith("cost/"):
+            return {}
+        name = row.facts.get("model", "")
+        questions = self._questions(row.task, compared=name)
+        question = next(one for one in questions if (one.group, one.facts) == (row.group, row.facts))
+        answer = ask(self._load(self._compared.get(name, self._model)), [question])[0]
+        if answer is None:
+            raise QueryError(f"'{question.query.text}': the model has no such query.")
+        rate = question.sample_rate
+        silence = question.mixture * 0
+        sounds = {
+            "mixture": Audio(question.mixture, rate),
+            "target": Audio(silence if question.target is None else question.target, rate),
+            "estimate": answer.target,
+        }
+        return sounds | ({"query": question.query.sounds[0]} if question.query.sounds else {})
+
+    def _open(self) -> OpenMixtures:
+        if self._drawn is None:
+            self._drawn = OpenMixtures(self._data, self._seed)
+        return self._drawn
+
+    def _load(self, place: str) -> Separator:
+        if place not in self._separators:
+            self._separators[place] = Separator.load(place, self._device)
+        return self._separators[place]
 
 
-def _measure(separator: Separator, index: int, pair: tuple[TestSource, TestSource]) -> list[Row]:
-    mixture = pair[0].wave + pair[1].wave
-    queries = [Audio(source.query[None], SAMPLE_RATE) for source in pair]
-    results = separator.separate_each(Audio(mixture[None], SAMPLE_RATE), queries)
-    rows = []
-    for number, result in enumerate(results):
-        source, other = pair[number], pair[1 - number]
-        before, before_si = snr_db(source.wave, mixture), si_sdr_db(source.wave, mixture)
-        estimate = result.target.samples[0]
-        rows.append(
-            Row(
-                mixture=index,
-                group="held-out" if source.held_out else "seen",
-                role=("first", "second")[number],
-                label=source.label,
-                other_label=other.label,
-                sdri_db=snr_db(source.wave, estimate) - before,
-                si_sdri_db=si_sdr_db(source.wave, estimate) - before_si,
-                oracle_db=snr_db(source.wave, ideal_ratio_mask(source.wave, other.wave)) - before,
-                presence=result.presence,
-                clip=source.clip,
-                query_clip=source.query_clip,
-            )
-        )
-    return rows
+def _compares(head: str) -> bool:
+    """Say whether a task is a mixture that every model is asked about, and no trial of robustness."""
+    return not head.startswith("robustness ")
 
 
-def summarise(rows: Sequence[Row]) -> list[Summary]:
-    """Return the means for seen classes (both roles and each), for held-out ones, and per class."""
-    two_seen = [row for row in rows if row.group == "seen" and not _other_is_held_out(row, rows)]
-    groups = [
-        ("seen", two_seen),
-        ("seen, first source", [row for row in two_seen if row.role == "first"]),
-        ("seen, second source", [row for row in two_seen if row.role == "second"]),
-        ("held-out", [row for row in rows if row.group == "held-out"]),
-        ("seen beside held-out", [row for row in rows if row.group == "seen" and _other_is_held_out(row, rows)]),
-    ]
-    groups += [(label, [row for row in rows if row.label == label]) for label in sorted({row.label for row in rows})]
-    return [_summary(name, chosen) for name, chosen in groups if chosen]
-
-
-def _other_is_held_out(row: Row, rows: Sequence[Row]) -> bool:
-    held_out = {other.label for other in rows if other.group == "held-out"}
-    return row.other_label in held_out
-
-
-def _summary(name: str, rows: Sequence[Row]) -> Summary:
-    improvements = np.array([row.sdri_db for row in rows])
-    low, high = bootstrap_interval(improvements)
-    return Summary(
-        name=name,
-        queries=len(rows),
-        sdri_db=float(improvements.mean()),
-        low_db=low,
-        high_db=high,
-        si_sdri_db=float(np.mean([row.si_sdri_db for row in rows])),
-        oracle_db=float(np.mean([row.oracle_db for row in rows])),
-        made_worse=float((improvements < 0).mean()),
-    )
-
-
-def table(summaries: Sequence[Summary]) -> str:
-    """Return the summaries as a Markdown table."""
-    lines = [
-        "| | queries | SDRi, dB | 95 % interval | SI-SDRi, dB | ideal ratio mask, dB | made worse |",
-        "| --- | --: | --: | --- | --: | --: | --: |",
-    ]
-    lines += [
-        f"| {s.name} | {s.queries} | {s.sdri_db:.2f} | {s.low_db:.2f} to {s.high_db:.2f} | {s.si_sdri_db:.2f} "
-        f"| {s.oracle_db:.2f} | {100 * s.made_worse:.0f} % |"
-        for s in summaries
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def results_json(rows: Sequence[Row], separator: Separator, seed: int, version: str) -> str:
-    """Return rows and summaries as JSON, with what is needed to repeat them."""
-    content = {
-        "protocol": PROTOCOL,
-        "model": separator.model.name,
-        "model_hash": separator.model.hash,
-        "seed": seed,
-        "querysep": version,
-        "torch": torch.__version__,
-        "summary": [asdict(summary) for summary in summarise(rows)],
-        "rows": [asdict(row) for row in rows],
-    }
-    return json.dumps(content, indent=1) + "\n"
+def _check(what: str, given: Sequence[str], known: Sequence[str]) -> None:
+    for one in given:
+        if one not in known:
+            raise ConfigError(f"'{one}' is not a {what} of the protocol open. Choose among: {', '.join(known)}.")

@@ -1,10 +1,9 @@
-"""The detector as users meet it: what is heard when, and how surely a query's sound is there."""
+"""The detector as users meet it: what is heard when."""
 
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from torch import Tensor
 
 from querysep.detection.windows import Event, PresenceMap, PresenceStream, events
 from querysep.dsp.streaming_resampler import StreamingResampler
@@ -106,27 +105,3 @@ class Listener:
         if not self._heard:  # so short that resampling leaves nothing
             self._stream.push(np.zeros(1, np.float32))
         return self._stream.finish()
-
-
-def presence_score(profile: Tensor, presence: PresenceMap) -> float:
-    """Say how surely a query's sound is somewhere in a mixture.
-
-    With the query's class profile q and the mixture's presence map m, the share of q that m covers at a time t is
-    s(t) = sum_c min(q_c, m_c(t)) / sum_c q_c; the score is the largest s(t). It is not calibrated.
-
-    Args:
-        profile: probabilities of the classes in the query, shape (class,).
-        presence: of the mixture.
-
-    Returns:
-        0..1; 0 for a query in which no class is heard.
-    """
-    wanted = profile.float().cpu().numpy()
-    total = float(wanted.sum())
-    if total <= 0:
-        return 0.0
-    best = 0.0
-    for start in range(0, presence.framewise.shape[1], 4096):
-        part = presence.framewise[:, start : start + 4096]
-        best = max(best, float(np.minimum(part, wanted[:, None]).sum(axis=0).max()) / total)
-    return min(1.0, best)

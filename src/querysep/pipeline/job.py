@@ -8,8 +8,9 @@ from querysep.errors import AudioError
 from querysep.io.mixture_source import MixtureSource
 from querysep.model import Model
 from querysep.pipeline.one_pass import OnePass, Piece
+from querysep.pipeline.presence import UNCALIBRATED, PresenceGate
 from querysep.pipeline.report import ExampleFacts, MixtureFacts, QueryFacts, SeparationReport, querysep_version
-from querysep.pipeline.wishes import Wishes
+from querysep.pipeline.wishes import Arranged, Wishes
 from querysep.progress import Progress
 from querysep.queries.condition import Condition
 
@@ -26,6 +27,7 @@ class Job:
         source: the mixture.
         wishes: the resolved queries.
         per_channel: estimate a mask for each channel.
+        keep_absent: do not silence what is not there.
         started: when the work began, by ``time.perf_counter``.
         progress: told the seconds done.
     """
@@ -34,12 +36,24 @@ class Job:
     source: MixtureSource
     wishes: Wishes
     per_channel: bool
+    keep_absent: bool
     started: float
     progress: Progress
+    _asked: Arranged = field(init=False)
+    _gate: PresenceGate = field(init=False)
     _pass: OnePass = field(init=False)
 
     def __post_init__(self) -> None:
-        self._pass = OnePass(self.model, self.wishes, self.source.sample_rate, per_channel=self.per_channel)
+        self._asked = asked = self.wishes.arranged()
+        self._gate = PresenceGate(self.model, asked.vectors, asked.profiles, keep_absent=self.keep_absent)
+        self._pass = OnePass(
+            self.model.separator,
+            asked.vectors,
+            asked.rule,
+            self.source.sample_rate,
+            per_channel=self.per_channel,
+            gate=self._gate,
+        )
 
     def run(self) -> Iterator[Piece]:
         """Separate, piece by piece.
@@ -64,7 +78,7 @@ class Job:
         Args:
             limited: for each target, how many of its samples were limited to fit FLAC.
         """
-        wanted, unwanted = self._pass.presences()
+        wanted, unwanted = self.wishes.of_each(self._asked, self._gate.scores)
         facts = [_facts(*pair) for pair in zip(self.wishes.wanted, wanted, strict=True)]
         not_facts = [_facts(*pair) for pair in zip(self.wishes.unwanted, unwanted, strict=True)]
         groups = self.wishes.groups()
@@ -95,7 +109,9 @@ class Job:
             not_queries=not_facts,
             combine=self.wishes.combine,
             per_channel=self.per_channel,
+            keep_absent=self.keep_absent,
             presence=presence,
+            presence_calibrated=self.model.presence is not None,
             warnings=self._warnings([self.wishes.wanted[index] for index in group], presence, not_facts, limited),
         )
 
@@ -115,7 +131,10 @@ class Job:
         if self._pass.is_silent:
             found.append("The mixture is silent, so the target is silent too.")
         elif presence < HARDLY_PRESENT:
-            found.append(f"The queried sound was hardly found in the mixture (presence {presence:.2f}).")
+            found.append(
+                f"The queried sound was hardly found in the mixture (presence {presence:.2f})" + self._consequence()
+            )
+        found += [UNCALIBRATED] if self.model.presence is None else []
         found += [
             f"--not '{fact.text}' was hardly found in the mixture (presence {fact.presence:.2f}); keeping out what "
             "is not there costs some of the target."
@@ -130,6 +149,13 @@ class Job:
         if limited:
             found.append(f"{limited} samples of the target were limited so that FLAC can hold target and residual.")
         return found
+
+    def _consequence(self) -> str:
+        if self.keep_absent or self.model.presence is None:
+            return "."
+        return (
+            ", so the target is faint or silent where it was not; --keep-absent (keep_absent=True) leaves it as it is."
+        )
 
 
 def _facts(condition: Condition, presence: float) -> QueryFacts:

@@ -1,17 +1,19 @@
-"""One pass over a mixture: separated and listened to at the same time."""
+"""One pass over a mixture that arrives in blocks: each stretch of it beside what was separated from it."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
+from torch import Tensor
 
-from querysep.model import Model
-from querysep.pipeline.detector import Listener, presence_score
-from querysep.pipeline.wishes import Wishes
 from querysep.separation.long_file import separate_blocks
+from querysep.separation.mask_rule import MaskRule
+from querysep.separation.mask_stream import Gate
+from querysep.separation.network import SeparatorNetwork
 from querysep.types import FloatArray
 
-_SILENT_PEAK = 1e-5  # -100 dBFS
+SILENT_PEAK = 1e-5  # -100 dBFS
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Piece:
 
     Attributes:
         mixture: shape (channel, time).
-        targets: shape (target, channel, time): one for each query with "each", else one.
+        targets: shape (target, channel, time).
     """
 
     mixture: FloatArray
@@ -28,14 +30,15 @@ class Piece:
 
 
 class OnePass:
-    """Separate a mixture that arrives in blocks, and learn how present the queries are.
+    """Separate a mixture that arrives in blocks.
 
     Args:
-        model: a loaded model.
-        wishes: what is asked for.
+        network: the separator, in evaluation mode.
+        vectors: conditions, on the network's device.
+        rule: how their masks become those of the targets.
         sample_rate: of the mixture, in Hz.
         per_channel: estimate a mask for each channel.
-        listen: build the presence map that `presences` needs; it grows with the duration, a little.
+        gate: how much of each condition's mask counts.
 
     Attributes:
         samples: samples a channel seen so far.
@@ -43,11 +46,17 @@ class OnePass:
     """
 
     def __init__(
-        self, model: Model, wishes: Wishes, sample_rate: int, *, per_channel: bool, listen: bool = True
+        self,
+        network: SeparatorNetwork,
+        vectors: Float[Tensor, "condition condition_dim"],
+        rule: MaskRule,
+        sample_rate: int,
+        *,
+        per_channel: bool = False,
+        gate: Gate | None = None,
     ) -> None:
-        self._model, self._rate = model, sample_rate
-        self._wishes, self._per_channel = wishes, per_channel
-        self._listener = Listener(model, sample_rate) if listen else None
+        self._network, self._vectors, self._rule = network, vectors, rule
+        self._rate, self._per_channel, self._gate = sample_rate, per_channel, gate
         self._waiting: list[FloatArray] = []
         self.samples = 0
         self.peak = 0.0
@@ -55,7 +64,7 @@ class OnePass:
     @property
     def is_silent(self) -> bool:
         """Whether nothing above -100 dBFS was seen."""
-        return self.peak < _SILENT_PEAK
+        return self.peak < SILENT_PEAK
 
     def run(self, blocks: Iterable[FloatArray]) -> Iterator[Piece]:
         """Separate all blocks.
@@ -69,9 +78,14 @@ class OnePass:
         Raises:
             AudioError: the mixture cannot be used.
         """
-        vectors, rule = self._wishes.arranged()
         targets = separate_blocks(
-            self._model.separator, vectors, self._watch(blocks), self._rate, rule=rule, per_channel=self._per_channel
+            self._network,
+            self._vectors,
+            self._watch(blocks),
+            self._rate,
+            rule=self._rule,
+            per_channel=self._per_channel,
+            gate=self._gate,
         )
         for target in targets:
             yield Piece(self._take(target.shape[-1]), target)
@@ -80,8 +94,6 @@ class OnePass:
         for block in blocks:
             self.samples += block.shape[1]
             self.peak = max(self.peak, float(np.abs(block).max(initial=0.0)))
-            if self._listener is not None:
-                self._listener.push(block)
             self._waiting.append(block)
             yield block
 
@@ -95,20 +107,3 @@ class OnePass:
                 self._waiting.insert(0, first[:, time:])
             time -= taken[-1].shape[1]
         return np.concatenate(taken, axis=1)
-
-    def presences(self) -> tuple[list[float], list[float]]:
-        """Give the presence score of each wanted and each unwanted query; 0 for one whose examples were all left out.
-
-        Call it once, after the last piece, if it listened.
-        """
-        if self._listener is None:
-            raise ValueError("this pass did not listen")
-        presence = self._listener.finish()
-        wanted, unwanted = (
-            [
-                max((presence_score(one, presence) for one in condition.profiles), default=0.0)
-                for condition in conditions
-            ]
-            for conditions in (self._wishes.wanted, self._wishes.unwanted)
-        )
-        return wanted, unwanted

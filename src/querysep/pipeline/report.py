@@ -61,7 +61,9 @@ class SeparationReport(BaseModel):
     not_queries: list[QueryFacts] = Field(description="what was to stay out of the target")
     combine: str = Field(description="how several queries became one target: mean, max or each")
     per_channel: bool
-    presence: float = Field(ge=0, le=1, description="of the sound asked for in the mixture; not calibrated")
+    keep_absent: bool = Field(description="whether a target that is not there was left as it is")
+    presence: float = Field(ge=0, le=1, description="how surely the mixture holds the sound asked for")
+    presence_calibrated: bool = Field(description="whether presences are probabilities, or the detector's bare opinion")
     warnings: list[str]
 
 

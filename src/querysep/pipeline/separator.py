@@ -16,7 +16,9 @@ from querysep.model import Model, load_model
 from querysep.pipeline.detector import Detector
 from querysep.pipeline.job import Job
 from querysep.pipeline.one_pass import OnePass
+from querysep.pipeline.presence import PresenceGate
 from querysep.pipeline.report import SeparationReport
+from querysep.pipeline.splitter import Splitter
 from querysep.pipeline.to_files import SeparatedFiles, check_full_scale, plan, write_files
 from querysep.pipeline.wishes import Combine, Wishes
 from querysep.progress import Progress, silent
@@ -33,7 +35,7 @@ class Separation:
     Attributes:
         target: what the query asked for.
         residual: everything else.
-        presence: how surely the mixture holds the sound asked for, 0..1, not calibrated.
+        presence: how surely the mixture holds the sound asked for, 0..1.
         report: what was done, and every warning.
     """
 
@@ -43,7 +45,7 @@ class Separation:
     report: SeparationReport
 
 
-class Separator:
+class Separator(Splitter):
     """Take the sound a query asks for out of mixtures of any length, rate and channel count.
 
     Args:
@@ -53,7 +55,7 @@ class Separator:
     """
 
     def __init__(self, model: Model, bank: str | Path | None = None) -> None:
-        self.model = model
+        super().__init__(model)
         self._bank = bank
         self.detector = Detector(model)
 
@@ -81,6 +83,7 @@ class Separator:
         not_: Any = None,
         combine: Combine = "mean",
         per_channel: bool = False,
+        keep_absent: bool = False,
         progress: Progress = silent,
     ) -> Separation:
         """Separate a mixture in memory.
@@ -92,6 +95,7 @@ class Separator:
             not_: what is to stay out of the target: as `query`; several are alternatives.
             combine: "mean" averages several queries into one condition, "max" takes the largest of their masks.
             per_channel: estimate a mask for each channel instead of one for all.
+            keep_absent: do not silence the target where the sound is surely not there.
             progress: told the seconds done.
 
         Raises:
@@ -107,6 +111,7 @@ class Separator:
             not_=not_,
             combine=combine,
             per_channel=per_channel,
+            keep_absent=keep_absent,
             progress=progress,
         )
         return results[0]
@@ -119,6 +124,7 @@ class Separator:
         sample_rate: int | None = None,
         not_: Any = None,
         per_channel: bool = False,
+        keep_absent: bool = False,
         progress: Progress = silent,
     ) -> list[Separation]:
         """Separate a mixture in memory once for each query, in one pass; see `separate`."""
@@ -129,6 +135,7 @@ class Separator:
             not_=not_,
             combine="each",
             per_channel=per_channel,
+            keep_absent=keep_absent,
             progress=progress,
         )
 
@@ -141,13 +148,14 @@ class Separator:
         not_: Any,
         combine: Combine,
         per_channel: bool,
+        keep_absent: bool,
         progress: Progress,
     ) -> list[Separation]:
         started = time.perf_counter()
         queries, unwanted = _queries(query, sample_rate), _unwanted(not_, sample_rate)
         source = MixtureSource(mixture, sample_rate)
         wishes = self._resolve(queries, unwanted, combine, source.read_span, progress)
-        job = Job(self.model, source, wishes, per_channel, started, progress)
+        job = Job(self.model, source, wishes, per_channel, keep_absent, started, progress)
         pieces = list(job.run())
         whole = np.concatenate([piece.mixture for piece in pieces], axis=-1)
         targets = np.concatenate([piece.targets for piece in pieces], axis=-1)
@@ -169,6 +177,7 @@ class Separator:
         format: str = "wav",
         overwrite: bool = False,
         per_channel: bool = False,
+        keep_absent: bool = False,
         progress: Progress = silent,
     ) -> list[SeparatedFiles]:
         """Separate a file into files, in memory that does not grow with its duration.
@@ -185,6 +194,7 @@ class Separator:
             format: "wav" (32-bit float) or "flac" (24-bit).
             overwrite: whether outputs that exist may be replaced.
             per_channel: estimate a mask for each channel instead of one for all.
+            keep_absent: as `separate`.
             progress: told the seconds done.
 
         Returns:
@@ -205,7 +215,7 @@ class Separator:
         if audio_format == "flac" and source.may_exceed_full_scale:
             check_full_scale(source)
         wishes = self._resolve(wanted, unwanted, combine, source.read_span, progress)
-        job = Job(self.model, source, wishes, per_channel, started, progress)
+        job = Job(self.model, source, wishes, per_channel, keep_absent, started, progress)
         return write_files(job, places, audio_format, overwrite=overwrite)
 
     def stream(
@@ -217,6 +227,7 @@ class Separator:
         not_: Any = None,
         combine: Combine = "mean",
         per_channel: bool = False,
+        keep_absent: bool = False,
     ) -> Iterator[FloatArray]:
         """Separate sound as it comes, in bounded memory.
 
@@ -227,6 +238,7 @@ class Separator:
             not_: what is to stay out of the target, as `query`.
             combine: "mean" or "max".
             per_channel: estimate a mask for each channel instead of one for all.
+            keep_absent: as `separate`; what is there is decided chunk by chunk, as the sound comes.
 
         Returns:
             An iterator of blocks of the target, shape (channel, time), later than the mixture by about a chunk; as many
@@ -240,7 +252,12 @@ class Separator:
             raise QueryError("A stream gives one target: combine must be 'mean' or 'max'.")
         queries, unwanted = _queries(query, sample_rate), _unwanted(not_, sample_rate)
         wishes = self._resolve(queries, unwanted, combine, None, silent)
-        one_pass = OnePass(self.model, wishes, sample_rate, per_channel=per_channel, listen=False)
+        asked = wishes.arranged()
+        deaf = keep_absent or self.model.presence is None
+        gate = None if deaf else PresenceGate(self.model, asked.vectors, asked.profiles)
+        one_pass = OnePass(
+            self.model.separator, asked.vectors, asked.rule, sample_rate, per_channel=per_channel, gate=gate
+        )
         checked = (as_audio(block, sample_rate).samples for block in blocks if np.shape(block)[-1])
         return (piece.targets[0] for piece in one_pass.run(checked))
 

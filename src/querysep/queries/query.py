@@ -48,7 +48,7 @@ class Query:
         """
         if not text.strip():
             raise QueryError(
-                "The query is empty. Give a file, a folder, span:START-END, or label:, text: or bank: and a name."
+                "The query is empty. Give a file, a folder, label:NAME, text:WORDS, bank:NAME or span:START-END."
             )
         match = _SCHEME.fullmatch(text)
         if match is None or (match[1] not in _SCHEMES and Path(text).exists()):

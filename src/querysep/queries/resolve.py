@@ -18,6 +18,7 @@ from querysep.queries.query import Query
 from querysep.queries.text import understand
 
 UNLIKE = "unlike most of the other examples"
+_MOST_WARNINGS = 3  # about the examples of one query
 _SCATTERED = (
     "The examples of {what} are unlike each other, and their mean may stand for none of them. "
     "Ask for each on its own, or combine by max."
@@ -69,10 +70,17 @@ def resolve(
     conditions = []
     for index, (query, examples) in enumerate(zip(queries, heard, strict=True)):
         condition = mean_condition(query, examples)
-        warnings = [warning for example in examples for warning in example.warnings]
+        warnings = _first_few([warning for example in examples for warning in example.warnings])
         warnings += [told[index]] if index in told else []
         conditions.append(replace(condition, warnings=tuple(warnings)))
     return conditions
+
+
+def _first_few(warnings: list[str]) -> list[str]:
+    """Keep a query of hundreds of examples from flooding the user."""
+    left_out = len(warnings) - _MOST_WARNINGS
+    more = f"{left_out} more warnings like these about examples; the report lists every example."
+    return warnings if left_out <= 0 else [*warnings[:_MOST_WARNINGS], more]
 
 
 def _hear(

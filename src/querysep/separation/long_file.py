@@ -12,7 +12,7 @@ from querysep.dsp.streaming_resampler import StreamingResampler
 from querysep.dsp.streaming_stft import StreamingIstft, StreamingStft
 from querysep.errors import AudioError
 from querysep.separation.mask_rule import MaskRule
-from querysep.separation.mask_stream import MaskStream
+from querysep.separation.mask_stream import Gate, MaskStream
 from querysep.separation.native_mask import NativeMask
 from querysep.separation.network import SeparatorNetwork
 from querysep.types import FloatArray
@@ -34,6 +34,7 @@ class LongFileSeparator:
         channels: the mixture's.
         rule: how the masks of the conditions become those of the targets; by default each gives a target.
         per_channel: estimate a mask for each channel instead of one for all.
+        gate: as `MaskStream`.
 
     Raises:
         AudioError: a rate outside 1..768 kHz.
@@ -48,6 +49,7 @@ class LongFileSeparator:
         *,
         rule: MaskRule | None = None,
         per_channel: bool = False,
+        gate: Gate | None = None,
     ) -> None:
         if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
             raise AudioError(
@@ -61,7 +63,7 @@ class LongFileSeparator:
         self._targets = len(rule.targets)
         config = network.config
         self._resampler = StreamingResampler(sample_rate, config.sample_rate, channels if per_channel else 1)
-        self._masks = MaskStream(network, conditions, rule)
+        self._masks = MaskStream(network, conditions, rule, gate)
         self._native = NativeMask(config, sample_rate, self._device)
         self._stft = StreamingStft(channels, self._native.n_fft, self._native.hop, self._device)
         self._istft = StreamingIstft(self._native.n_fft, self._native.hop, self._device)
@@ -137,6 +139,7 @@ def separate_blocks(
     *,
     rule: MaskRule | None = None,
     per_channel: bool = False,
+    gate: Gate | None = None,
 ) -> Iterator[FloatArray]:
     """Separate a mixture that arrives in blocks.
 
@@ -147,6 +150,7 @@ def separate_blocks(
         sample_rate: in Hz.
         rule: as `LongFileSeparator`.
         per_channel: as `LongFileSeparator`.
+        gate: as `MaskStream`.
 
     Yields:
         Blocks of the targets, shape (target, channel, time); as many samples in all as came in.
@@ -160,7 +164,7 @@ def separate_blocks(
         if separator is None:
             channels = block.shape[0]
             separator = LongFileSeparator(
-                network, conditions, sample_rate, channels, rule=rule, per_channel=per_channel
+                network, conditions, sample_rate, channels, rule=rule, per_channel=per_channel, gate=gate
             )
         if block.shape[0] != channels:
             raise AudioError(f"All blocks must have {channels} channels as the first; got one of {block.shape[0]}.")

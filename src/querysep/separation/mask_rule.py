@@ -16,16 +16,20 @@ class MaskRule:
     """Which conditions make which target, and which are to stay out of all of them.
 
     Where a target's conditions are alternatives, the largest of their masks counts. What is unwanted competes with the
-    target: of a share m that the unwanted n claims as well, the target keeps 3 m / (3 m + n). With equal weights a bit
-    more is gained where the unwanted sound is there, and far more lost where it is not (benchmarks/not_queries.py).
+    target by odds, o = m / (1 - m): of a share m that the unwanted n claims as well, the target keeps
+    3 o_m / (3 o_m + o_n). The odds leave alone what is surely one or the other; with equal weights a bit more is gained
+    where the unwanted sound is there, and more lost where it is not (benchmarks/not_queries.py).
 
     Attributes:
         targets: for each target the indices of its conditions, at least one.
         unwanted: indices of the conditions to stay away from.
+        shared: whether the targets share the mixture: each takes what its mask claims of what those before it left, so
+            they never add up to more than 1.
     """
 
     targets: tuple[tuple[int, ...], ...]
     unwanted: tuple[int, ...] = ()
+    shared: bool = False
 
     @classmethod
     def each(cls, conditions: int) -> Self:
@@ -40,15 +44,24 @@ class MaskRule:
     @property
     def plain(self) -> bool:
         """Whether every condition is a target of its own, in order."""
-        return not self.unwanted and all(group == (index,) for index, group in enumerate(self.targets))
+        return (
+            not self.unwanted and not self.shared and all(group == (index,) for index, group in enumerate(self.targets))
+        )
 
     def __call__(self, masks: Float[Tensor, "chunk condition row f t"]) -> Float[Tensor, "chunk target row f t"]:
         """Combine the masks, 0..1, of all conditions."""
         if self.plain:
             return masks[:, : len(self.targets)]
         wanted = torch.stack([masks[:, list(group)].amax(dim=1) for group in self.targets], dim=1)
-        if not self.unwanted:
+        if self.unwanted:
+            other = masks[:, list(self.unwanted)].amax(dim=1, keepdim=True)
+            favoured = _FAVOUR * _odds(wanted)
+            wanted = wanted * (favoured / (favoured + _odds(other)).clamp(min=_SMALLEST))
+        if not self.shared:
             return wanted
-        other = masks[:, list(self.unwanted)].amax(dim=1, keepdim=True)
-        favoured = _FAVOUR * wanted
-        return wanted * (favoured / (favoured + other).clamp(min=_SMALLEST))
+        claimed = wanted.cumsum(dim=1).clamp(max=1.0)
+        return torch.cat((claimed[:, :1], claimed[:, 1:] - claimed[:, :-1]), dim=1)
+
+
+def _odds(masks: Tensor) -> Tensor:
+    return masks / (1.0 - masks).clamp(min=_SMALLEST)

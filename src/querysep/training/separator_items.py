@@ -16,7 +16,7 @@ from querysep.dsp.mixing import equal_energy_gain
 from querysep.dsp.placing import place
 from querysep.errors import DataError
 from querysep.training.augment import vary
-from querysep.training.balance import class_weights
+from querysep.training.balance import class_weights, trainable
 from querysep.training.config import SeparatorTraining
 
 _REPEAT_SHARE = 0.35
@@ -85,14 +85,21 @@ class SeparatorItems(Dataset[Item]):
         self._training = training
         self._rivals = Rivals(catalog.anchors, relations_of(anchor.labels for anchor in catalog.anchors))
         by_class: dict[str, list[int]] = {}
+        clips: dict[str, set[str]] = {}
         for index, anchor in enumerate(catalog.anchors):
+            if anchor.split == split:
+                clips.setdefault(anchor.label, set()).add(anchor.clip)
             good = anchor.score >= training.min_score and anchor.purity >= training.min_purity
             if anchor.split == split and good:
                 by_class.setdefault(anchor.label, []).append(index)
+        if split == "train":
+            kept = trainable({label: len(known) for label, known in clips.items()}, training.min_clips)
+            by_class = {label: by_class[label] for label in kept if label in by_class}
         if len(by_class) < 2:
             raise DataError(
                 f"The anchor catalog has {len(by_class)} class for '{split}' with a score of at least "
-                f"{training.min_score} and a purity of at least {training.min_purity}; mixtures need at least 2."
+                f"{training.min_score}, a purity of at least {training.min_purity} and at least "
+                f"{max(2, training.min_clips)} clips; mixtures need at least 2."
             )
         self._labels = sorted(by_class)
         self._members = [np.array(by_class[label]) for label in self._labels]

@@ -1,0 +1,85 @@
+"""``querysep split``: a mixture in, a stem for everything that is found in it, and the rest."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from querysep.cli.options import Device, DeviceOption, ModelOption, Quiet
+from querysep.cli.separate import Format
+from querysep.cli.terminal import print_table, progress_bar, show_paths, warn
+from querysep.progress import Progress
+
+if TYPE_CHECKING:
+    from querysep.pipeline import Separator, SplitFiles
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    app.command()(split)
+
+
+def split(
+    mixture: Annotated[
+        Path,
+        typer.Argument(
+            help="The recording: any length, sample rate and number of channels.", metavar="MIXTURE", show_default=False
+        ),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.", metavar="DIR")] = Path(),
+    level: Annotated[
+        int, typer.Option(min=1, max=3, help="1: widest groups, such as Animal; 2: families; 3: the model's classes.")
+    ] = 3,
+    threshold: Annotated[float, typer.Option(help="Presence that a class must reach.", min=0.01, max=1)] = 0.5,
+    most: Annotated[int, typer.Option("--max", min=1, help="How many stems at most.")] = 8,
+    model: ModelOption = "default",
+    audio_format: Annotated[Format, typer.Option("--format", help="32-bit float WAV, or 24-bit FLAC.")] = Format.WAV,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw the spectrograms and the presence map as well.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+    per_channel: Annotated[
+        bool, typer.Option("--per-channel", help="A mask for each channel, rather than one for all.")
+    ] = False,
+    device: DeviceOption = Device.AUTO,
+    quiet: Quiet = False,
+) -> None:
+    """Find out what is in a recording and take all of it apart: stems, the rest, and a table of what sounds when."""
+    from querysep.io.files import check_output
+    from querysep.pipeline import Separator
+    from querysep.pipeline.found_classes import check_level
+
+    picture = output / f"{mixture.stem}.png"
+    if plot:
+        check_output(picture, overwrite=overwrite)
+    with progress_bar(quiet=quiet) as progress:
+        separator = Separator.load(model, device.value)
+        files = separator.split_file(
+            mixture,
+            output,
+            level=check_level(level),
+            threshold=threshold,
+            max_stems=most,
+            format=audio_format.value,
+            overwrite=overwrite,
+            per_channel=per_channel,
+            progress=progress,
+        )
+        if plot:
+            _draw(separator, mixture, files, picture, progress)
+    warn(files.report.warnings, quiet=quiet)
+    show_paths((*files.paths, picture) if plot else files.paths)
+    if files.report.stems:
+        print_table(
+            ("stem", "present_s", "presence"),
+            [(one.label, f"{one.present_s:.2f}", f"{one.presence:.2f}") for one in files.report.stems],
+            right=(1, 2),
+        )
+
+
+def _draw(separator: "Separator", mixture: Path, files: "SplitFiles", picture: Path, progress: Progress) -> None:
+    from querysep.evaluation.figure import Panel, Presence, draw
+    from querysep.io.files import atomic_bytes
+
+    heard = separator.detector.presence(mixture, progress=progress)
+    panels = [Panel("Mixture", mixture), *(Panel(label, path) for label, path in files.stems.items())]
+    presence = Presence(separator.detector.labels, heard.framewise, heard.frame_s)
+    atomic_bytes(picture, draw([*panels, Panel("Rest", files.rest)], presence))

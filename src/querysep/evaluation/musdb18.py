@@ -1,0 +1,323 @@
+"""The ``musdb18-paper`` and ``musdb18-sisec`` protocols: songs taken apart into vocals, drums, bass and other.
+
+What both have in common, where other people's protocols differ:
+
+- Each of the four stems has one query for all songs, made from MUSDB18's training side only
+  (`querysep.evaluation.musdb18_queries`); the test side gives nothing to the queries.
+- The mixture is MUSDB18's own, not the sum of the stems.
+- The figures of a song are medians over its frames, and those of a protocol medians over the songs (never means). A
+  frame without a figure is not counted, nor is a song without one.
+- The baseline is the same SDR with the mixture in the place of the estimate.
+- The whole-file SNR, beside them, is one ratio of energies over all of a song that is measured.
+"""
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from querysep.data.musdb18 import STEMS, Musdb18, Track, TrackReader, check_tools
+from querysep.dsp.streaming_resampler import resample
+from querysep.errors import ConfigError, DataError
+from querysep.evaluation.bss_eval import METRICS, Figures, bss_eval_v4, sdr_v4_db, sounds
+from querysep.evaluation.metrics import snr_db
+from querysep.evaluation.musdb18_chunks import separate_chunks
+from querysep.evaluation.musdb18_queries import SEGMENTS, TRACKS, stem_conditions
+from querysep.evaluation.protocol import Protocol, Row, Summary
+from querysep.model import Model, load_model
+from querysep.separation.long_file import separate_blocks
+from querysep.types import Audio, FloatArray
+
+_EXCERPT_S = 10
+_BLOCK = 2**17  # samples; the result does not depend on it
+BASELINE = "mixture_sdr_v4_db"
+
+
+@dataclass(frozen=True)
+class Song:
+    """A track as a protocol takes it.
+
+    Attributes:
+        mixture: shape (channel, time).
+        stems: shape (stem, channel, time), in the order of `STEMS`.
+    """
+
+    mixture: FloatArray
+    stems: FloatArray
+
+
+class Musdb18Protocol(Protocol):
+    """What both protocols share: a task is a test track, and each of its four stems gives a row.
+
+    It can be pickled: the model does not go along, the queries do once there are any.
+
+    Args:
+        data: the folder of MUSDB18 (``.stem.mp4``) or MUSDB18-HQ (WAV), with ``train`` and ``test`` in it.
+        model: name of a bundled model, or a weights folder; loaded when it is needed.
+        device: "auto", "cpu", "cuda" or "mps".
+
+    Raises:
+        DataError: the folder does not hold MUSDB18, or musdb or ffmpeg is not installed.
+    """
+
+    version = 1
+    headline = "sdr_v4_db"
+    sample_rate: int
+    frame_s: int
+
+    def __init__(self, data: str | Path, model: str | Path = "default", *, device: str = "auto") -> None:
+        check_tools()
+        self._data = Musdb18(Path(data))
+        self._named, self._device = str(model), device
+        self._loaded: Model | None = None
+        self._conditions: Tensor | None = None
+        self.data_hash = self._data.fingerprint()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_loaded": None}
+
+    def settings(self) -> Mapping[str, object]:
+        """Return what else decides the figures."""
+        return {
+            "layout": self._data.layout,
+            "tracks": len(self._data.test),
+            "query_tracks": min(TRACKS, len(self._data.train)),
+            "query_segments": SEGMENTS,  # the loudest of each stem of a track
+        }
+
+    def tasks(self) -> Sequence[str]:
+        """Return the names of the test tracks."""
+        return [track.name for track in self._data.test]
+
+    def prepare(self) -> None:
+        """Make the queries, unless they are there; call it before this is sent to other processes, to do it once.
+
+        Raises:
+            DataError: a training track cannot be read, or a stem sounds in none of them.
+            WeightsError: there is no such model, or it is damaged.
+        """
+        if self._conditions is None:
+            model = self._model()
+            self._conditions = stem_conditions(model.detector, model.device, self._data.train).cpu()
+
+    def measure(self, task: str) -> list[Row]:
+        """Separate a track and measure its four stems.
+
+        Raises:
+            DataError: the track cannot be decoded.
+        """
+        self.prepare()
+        song = self._song(self._track(task))
+        estimates = self._separate(song.mixture)
+        figures = self._measure(song, estimates)
+        return [self._row(task, index, song, estimates[index], figures) for index in range(len(STEMS))]
+
+    def summarise(self, rows: Sequence[Row]) -> list[Summary]:
+        """Return the medians over tracks, a summary for each stem, with bootstrap intervals of the SDR's."""
+        summaries = []
+        for stem in STEMS:
+            found = [row.values for row in rows if row.label == stem]
+            columns = {name: np.array([values[name] for values in found]) for name in (found[0] if found else ())}
+            if not columns:
+                continue
+            counted = columns[self.headline][np.isfinite(columns[self.headline])]
+            summaries.append(
+                Summary(
+                    name=stem,
+                    count=len(counted),
+                    values={name: median(column) for name, column in columns.items()},
+                    intervals={self.headline: median_interval(counted)} if len(counted) else {},
+                )
+            )
+        return summaries
+
+    def sounds(self, row: Row) -> dict[str, Audio]:
+        """Return 10 s of the mixture, the stem and its estimate, where the stem is loudest; separated on their own."""
+        self.prepare()
+        song, index = self._song(self._track(row.task)), STEMS.index(row.label)
+        size = self.frame_s * self.sample_rate
+        stem = song.stems[index]
+        frames = np.square(stem[:, : stem.shape[1] // size * size]).sum(axis=0).reshape(-1, size).sum(axis=1)
+        length = _EXCERPT_S // self.frame_s
+        energies = np.convolve(frames, np.ones(length), mode="valid") if len(frames) > length else np.ones(1)
+        start = int(np.argmax(energies)) * size
+        part = slice(start, start + length * size)
+        mixture = np.ascontiguousarray(song.mixture[:, part])
+        return {
+            "mixture": Audio(mixture, self.sample_rate),
+            "target": Audio(np.ascontiguousarray(stem[:, part]), self.sample_rate),
+            "estimate": Audio(np.ascontiguousarray(self._separate(mixture)[index]), self.sample_rate),
+        }
+
+    def _model(self) -> Model:
+        if self._loaded is None:
+            self._loaded = load_model(self._named, self._device)
+        return self._loaded
+
+    def _track(self, name: str) -> Track:
+        return next(track for track in self._data.test if track.name == name)
+
+    def _wanted(self, device: torch.device) -> Tensor:
+        assert self._conditions is not None
+        return self._conditions.to(device)
+
+    def _row(self, task: str, index: int, song: Song, estimate: FloatArray, figures: Mapping[str, Figures]) -> Row:
+        counted = int(np.isfinite(figures[self.headline][index]).sum())
+        return Row(
+            task=task,
+            group="test",
+            label=STEMS[index],
+            values={
+                **{name: median(values[index]) for name, values in figures.items()},
+                "snr_db": snr_db(song.stems[index], estimate),
+            },
+            facts={"track": task, "frames": f"{counted} of {figures[self.headline].shape[1]}"},
+        )
+
+    @abstractmethod
+    def _song(self, track: Track) -> Song:
+        """Decode a track and bring it to the protocol's form."""
+
+    @abstractmethod
+    def _separate(self, mixture: FloatArray) -> FloatArray:
+        """Return estimates of the stems, shape (stem, channel, time), for a mixture of shape (channel, time)."""
+
+    @abstractmethod
+    def _measure(self, song: Song, estimates: FloatArray) -> dict[str, Figures]:
+        """Return figures of every stem in every frame, shape (stem, frame), NaN where there are none."""
+
+
+class Musdb18Paper(Musdb18Protocol):
+    """The paper's protocol, as the published code has it.
+
+    - Mono (the mean of the channels) at 32 kHz; mixture and stems are resampled alike. The model must work at 32 kHz.
+    - Chunks of 2 s from the beginning, without overlap, each separated on its own; what is left at the end, shorter
+      than a chunk, is dropped.
+    - In each chunk the four masked magnitudes are refined jointly: a soft (ratio) mask and one round of
+      expectation-maximisation (one iteration, scale factor 8, eps 1e-9), then the mixture's phase and overlap-add.
+    - Each stem is measured in each chunk by BSS Eval version 4 with a window as long as the chunk. A chunk in which the
+      stem or its estimate is digital silence is dropped for that stem, and only for that stem. (The published code asks
+      whether the samples' sum is zero, which is the same but for chance.) Nothing else is dropped: a chunk with a
+      breath of sound counts, and its SDR may be far below zero.
+    - SIR and SAR, which the paper does not report, see the stems that sound in the chunk as each other's interference.
+
+    What differs from the published code: the resampler (soxr for librosa's), and which 30 s of each training stem a
+    query is made from (theirs are not published; ours are those of `stem_conditions`).
+    """
+
+    name = "musdb18-paper"
+    sample_rate = 32_000
+    frame_s = 2
+
+    def _model(self) -> Model:
+        model = super()._model()
+        rate = model.separator.config.sample_rate
+        if rate != self.sample_rate:
+            raise ConfigError(
+                f"{self.name} is defined at 32 kHz; the model '{self._named}' works at {rate} Hz. Use musdb18-sisec."
+            )
+        return model
+
+    def _song(self, track: Track) -> Song:
+        reader = TrackReader(track)
+        waves = [self._mono(audio) for audio in reader.read_together().values()]
+        return Song(waves[0][None], np.stack(waves[1:])[:, None])
+
+    def _mono(self, audio: Audio) -> FloatArray:
+        wave = resample(audio.mono[None], audio.sample_rate, self.sample_rate)[0]
+        size = self.frame_s * self.sample_rate
+        return np.ascontiguousarray(wave[: len(wave) // size * size])
+
+    def _separate(self, mixture: FloatArray) -> FloatArray:
+        model = self._model()
+        size = self.frame_s * self.sample_rate
+        return separate_chunks(model.separator, self._wanted(model.device), mixture[0], size)[:, None]
+
+    def _measure(self, song: Song, estimates: FloatArray) -> dict[str, Figures]:
+        size = self.frame_s * self.sample_rate
+        chunks = song.mixture.shape[1] // size
+        figures = {name: np.full((len(STEMS), chunks), np.nan) for name in (*METRICS, BASELINE)}
+        for chunk in range(chunks):
+            part = slice(chunk * size, (chunk + 1) * size)
+            true, guess = song.stems[..., part], estimates[..., part]
+            kept = [index for index in range(len(STEMS)) if sounds(true[index]) and sounds(guess[index])]
+            if not kept:
+                continue
+            for name, values in bss_eval_v4(true[kept], guess[kept], size).named().items():
+                figures[name][kept, chunk] = values[:, 0]
+            figures[BASELINE][kept, chunk] = [sdr_v4_db(true[index], song.mixture[:, part]) for index in kept]
+        return figures
+
+
+class Musdb18Sisec(Musdb18Protocol):
+    """The protocol of SiSEC 2018 and of the usual MUSDB18 tables.
+
+    - Stereo at 44.1 kHz, the whole song, separated as `querysep separate` does it: masks that overlap, one for both
+      channels, applied at 44.1 kHz; each query on its own, without a joint step.
+    - BSS Eval version 4 on the four stems together: distortion filters fitted once to the whole song, frames of 1 s
+      without overlap, what is left at the end dropped. A frame in which any stem or estimate is digital silence has no
+      figures for any stem. That is museval's ``eval_mus_track`` for these four targets.
+    - A stem that is silent in the whole song is left out of it (museval refuses such a song) and has no figures; the
+      other three are measured as if there were only three.
+    """
+
+    name = "musdb18-sisec"
+    sample_rate = 44_100
+    frame_s = 1
+
+    def _song(self, track: Track) -> Song:
+        parts = TrackReader(track).read_together()
+        mixture = parts.pop("mixture")
+        if mixture.sample_rate != self.sample_rate or mixture.samples.shape[0] != 2:
+            raise DataError(
+                f"{self.name} is defined for stereo at 44.1 kHz; '{track.path}' has {mixture.samples.shape[0]} "
+                f"channels at {mixture.sample_rate} Hz. Use MUSDB18 as it is distributed."
+            )
+        return Song(mixture.samples, np.stack([parts[stem].samples for stem in STEMS]))
+
+    def _separate(self, mixture: FloatArray) -> FloatArray:
+        model = self._model()
+        estimates = np.zeros((len(STEMS), *mixture.shape), np.float32)
+        blocks = (mixture[:, start : start + _BLOCK] for start in range(0, mixture.shape[1], _BLOCK))
+        done = 0
+        for piece in separate_blocks(model.separator, self._wanted(model.device), blocks, self.sample_rate):
+            estimates[..., done : done + piece.shape[-1]] = piece
+            done += piece.shape[-1]
+        return estimates
+
+    def _measure(self, song: Song, estimates: FloatArray) -> dict[str, Figures]:
+        size = min(self.sample_rate * self.frame_s, song.mixture.shape[1])
+        frames = song.mixture.shape[1] // size
+        figures = {name: np.full((len(STEMS), frames), np.nan) for name in (*METRICS, BASELINE)}
+        kept = [index for index in range(len(STEMS)) if sounds(song.stems[index]) and sounds(estimates[index])]
+        if not kept:
+            return figures
+        measured = bss_eval_v4(song.stems[kept], estimates[kept], size).named()
+        for name, values in measured.items():
+            figures[name][kept] = values
+        for frame in np.flatnonzero(np.isfinite(measured[self.headline]).any(axis=0)):
+            part = slice(frame * size, (frame + 1) * size)
+            figures[BASELINE][kept, frame] = [
+                sdr_v4_db(song.stems[index][:, part], song.mixture[:, part]) for index in kept
+            ]
+        return figures
+
+
+def median(values: NDArray[np.float64]) -> float:
+    """Return the median of those that are numbers, NaN where none is."""
+    counted = values[np.isfinite(values)]
+    return float(np.median(counted)) if len(counted) else float("nan")
+
+
+def median_interval(values: NDArray[np.float64], rounds: int = 2000, seed: int = 0) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of the median of at least one value."""
+    rng = np.random.default_rng(seed)
+    medians = np.median(values[rng.integers(0, len(values), size=(rounds, len(values)))], axis=1)
+    low, high = np.quantile(medians, [0.025, 0.975])
+    return float(low), float(high)

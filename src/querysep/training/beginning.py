@@ -1,0 +1,74 @@
+"""Beginning a separator's training from another model's separator, even one that listened by another detector."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from querysep.anchors.catalog import Catalog
+from querysep.detection.windows import embed
+from querysep.errors import ConfigError
+from querysep.model import Model
+from querysep.separation.compact import CompactUnet
+from querysep.separation.network import SeparatorNetwork
+
+_COMPARED = 2_000  # anchors
+_SAME = 0.999  # cosine
+_RIDGE = 1e-2
+
+
+@torch.no_grad()
+def begin_from(network: SeparatorNetwork, start: Model, catalog: Catalog) -> bool:
+    """Copy the weights of another model's separator.
+
+    Where that model's detector is not the one that mined the catalog, a condition means another sound to it. Then the
+    first layer that sees the condition is fitted anew: by ridge regression over anchors that both detectors have heard,
+    it gives for the new latent embeddings what it gave for the old ones.
+
+    Args:
+        network: gets the weights.
+        start: a model on the CPU.
+        catalog: the anchors to train on.
+
+    Returns:
+        Whether both detectors give the same latent embeddings, so that conditions of the start can be taken over.
+
+    Raises:
+        ConfigError: the start has another shape, or another detector and not our architecture.
+    """
+    if start.separator.config != network.config:
+        raise ConfigError(
+            "The separator to start from has another shape than the preset. Choose the preset it was made with."
+        )
+    network.load_state_dict(start.separator.state_dict())
+    places = np.linspace(0, len(catalog.anchors) - 1, min(len(catalog.anchors), _COMPARED)).round().astype(int)
+    new = torch.from_numpy(catalog.latents[places])
+    old = torch.stack([_heard_by(start, catalog, int(place)) for place in places])
+    if float(torch.cosine_similarity(new, old).median()) > _SAME:
+        return True
+    if not isinstance(network, CompactUnet):
+        raise ConfigError("The model to start from has another detector; that is only possible with our architecture.")
+    _refit(network.condition, old, new)
+    return False
+
+
+def _heard_by(start: Model, catalog: Catalog, place: int) -> Tensor:
+    segment = catalog.audio([place])[0][: catalog.anchors[place].sounding]
+    return embed(start.detector, torch.from_numpy(segment.astype(np.float32) / 32768.0)[None])[0]
+
+
+def _refit(layers: nn.Sequential, old: Tensor, new: Tensor) -> None:
+    """Fit the linear layer after the norm so that it gives for the new vectors what it gave for the old ones."""
+    norm, linear = layers[0], layers[1]
+    assert isinstance(norm, nn.LayerNorm)
+    assert isinstance(linear, nn.Linear)
+    wanted = linear(norm(old)).double()
+    nn.init.ones_(norm.weight)
+    nn.init.zeros_(norm.bias)
+    seen = norm(new).double()
+    mean, middle = seen.mean(dim=0), wanted.mean(dim=0)
+    centred = seen - mean
+    covariance = centred.T @ centred / len(centred)
+    covariance += _RIDGE * covariance.diagonal().mean() * torch.eye(len(mean), dtype=torch.float64)
+    weight = torch.linalg.solve(covariance, centred.T @ (wanted - middle) / len(centred)).T
+    linear.weight.copy_(weight)
+    linear.bias.copy_(middle - weight @ mean)

@@ -1,0 +1,82 @@
+"""Evaluation on a real Ray cluster of two processes: the same table as here."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from synthetic_set import make_set
+from toy_protocol import ToyProtocol
+
+from querysep.cli.main import run as cli
+from querysep.distributed.evaluation import ray_evaluation
+from querysep.evaluation.protocol import Protocol
+from querysep.evaluation.results import ModelFacts, read_results
+from querysep.evaluation.runner import JOURNAL, run
+
+ray = pytest.importorskip("ray")
+
+MODEL = ModelFacts(name="tiny", hash="0123")
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own: there are many, and they change
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", f"{Path(__file__).parents[1]}:{os.environ.get('PYTHONPATH', '')}")
+        patch.setenv("RAY_worker_niceness", "0")
+        patch.setenv("RAY_enable_worker_prestart", "0")
+        ray.init(num_cpus=2, object_store_memory=80_000_000, include_dashboard=False, log_to_driver=False)
+        yield
+        ray.shutdown()
+
+
+class Build:
+    """Makes the toy protocol in a worker, and leaves word of which process that was."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.folder, self.count = folder, count
+
+    def __call__(self, device: str) -> Protocol:
+        (self.folder / f"{os.getpid()} {device}").touch()
+        return ToyProtocol(self.count, log=self.folder / "log")
+
+
+def test_two_processes_give_the_same_table(cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("querysep.distributed.evaluation._MOST_BATCHES", 5)  # so that batches have several tasks
+    here = run(ToyProtocol(13), MODEL, tmp_path / "here")
+    workers = tmp_path / "workers"
+    workers.mkdir()
+    with ray_evaluation(Build(workers, 13), workers=2, device="cpu") as engine:
+        there = run(ToyProtocol(13), MODEL, tmp_path / "there", engine=engine)
+        assert there.to_json() == here.to_json()
+        assert sorted((workers / "log").read_text().split()) == sorted(ToyProtocol(13).tasks())
+        _cut_after(5, tmp_path / "there" / JOURNAL)
+        assert run(ToyProtocol(13), MODEL, tmp_path / "there", engine=engine).to_json() == here.to_json()
+        assert len((workers / "log").read_text().split()) == 13 + 8
+    processes = {path.name for path in workers.iterdir()} - {"log"}
+    assert len(processes) >= 2 and not any(name.startswith(f"{os.getpid()} ") for name in processes)
+    assert all(name.endswith(" cpu") for name in processes)
+
+
+def _cut_after(tasks: int, journal: Path) -> None:
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(lines[: 1 + tasks]))
+
+
+def test_the_command_gives_the_same_table(
+    cluster: None, tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With paths from the folder of the command, where the workers are not."""
+    (tmp_path / "data").mkdir()
+    make_set(tmp_path / "data", train=0)
+    (tmp_path / "model").symlink_to(tiny_model)
+    monkeypatch.chdir(tmp_path)
+    command = ["evaluate", "open", "--data", "data", "--model", "model", "--mixtures", "2", "--device", "cpu"]
+    assert cli([*command, "-o", "here"]) == 0, capsys.readouterr().err
+    assert cli([*command, "-o", "there", "--engine", "ray", "--workers", "2"]) == 0, capsys.readouterr().err
+    assert Path("there/table.md").read_text() == Path("here/table.md").read_text()
+    here, there = (read_results(Path(folder) / "results.json") for folder in ("here", "there"))
+    assert len(here.rows) > 4
+    assert there.model_copy(update={"command": here.command}).to_json() == here.to_json()

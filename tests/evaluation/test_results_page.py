@@ -1,0 +1,52 @@
+"""The page of results says what the committed results say."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from toy_protocol import ToyProtocol
+
+from querysep.evaluation.results import ModelFacts, read_results
+from querysep.evaluation.runner import run, write
+from querysep.evaluation.tables import markdown
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def recipe() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("results_page", ROOT / "recipes" / "results_page.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_committed_page_is_up_to_date(recipe: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert recipe.main(ROOT, True) == 0, capsys.readouterr().out
+
+
+def test_committed_tables_are_those_of_their_results() -> None:
+    found = sorted(ROOT.glob("recipes/*/results/*/results.json"))
+    assert found
+    for path in found:
+        results = read_results(path)
+        assert (path.parent / "table.md").read_text() == markdown(results.summaries, results.headline)
+        assert results.identity.protocol in results.command
+
+
+def test_a_stale_page_is_found(recipe: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "recipes" / "small" / "results" / "toy"
+    toy = ToyProtocol()
+    write(run(toy, ModelFacts(name="tiny", hash="0123"), folder, command="querysep evaluate toy"), toy, folder)
+    (tmp_path / "docs").mkdir()
+    assert recipe.main(tmp_path, True) == 1 and "stale" in capsys.readouterr().out
+    assert recipe.main(tmp_path, False) == 0 and recipe.main(tmp_path, True) == 0
+    page = (tmp_path / "docs" / "results.md").read_text()
+    assert "querysep evaluate toy" in page and "Weights 0123" in page and "| held-out | 6 |" in page
+    other = ToyProtocol(kind="other")
+    shutil.rmtree(folder)
+    write(run(other, ModelFacts(name="tiny", hash="4567"), folder), other, folder)
+    assert recipe.main(tmp_path, True) == 1

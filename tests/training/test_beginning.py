@@ -1,0 +1,74 @@
+"""A separator's training begins where another model's ended, even if that one had another detector."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from querysep.anchors.catalog import Anchor, Catalog, CatalogFacts
+from querysep.detection.windows import embed
+from querysep.errors import ConfigError
+from querysep.model import Model, load_model
+from querysep.separation.build import build_separator
+from querysep.separation.compact import CompactUnet
+from querysep.separation.config import SeparatorConfig
+from querysep.training.beginning import begin_from
+
+COUNT, TIME = 60, 16_000
+
+
+@pytest.fixture
+def start(tiny_model: Path) -> Model:
+    return load_model(tiny_model, "cpu")
+
+
+def _catalog(start: Model, mixing: np.ndarray) -> Catalog:  # type: ignore[type-arg]
+    """Anchors whose latent embeddings are those of the start's detector, mixed."""
+    rng = np.random.default_rng(0)
+    tones = np.sin(np.outer(rng.uniform(0.02, 2.0, COUNT), np.arange(TIME))) * rng.uniform(0.01, 0.9, (COUNT, 1))
+    audio = (tones * 20_000).astype(np.int16)
+    latents = embed(start.detector, torch.from_numpy(audio.astype(np.float32) / 32768.0)).numpy() @ mixing
+    anchors = [
+        Anchor(label="Tone", labels=("Tone",), clip=f"{n}", origin=f"{n}", start_s=0, sounding=TIME, score=1, purity=1)
+        for n in range(COUNT)
+    ]
+    facts = CatalogFacts(sample_rate=32_000, segment_time=TIME, latent_dim=16, detector="d", settings="{}")
+    return Catalog(anchors, latents.astype(np.float32), audio, facts)
+
+
+def test_with_the_same_detector_all_weights_are_copied(start: Model) -> None:
+    network = build_separator(start.separator.config)
+    begin_from(network, start, _catalog(start, np.eye(16)))
+    for name, value in start.separator.state_dict().items():
+        torch.testing.assert_close(network.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_another_detectors_embeddings_come_to_mean_the_same(start: Model) -> None:
+    mixing = np.random.default_rng(1).standard_normal((16, 16))
+    catalog = _catalog(start, mixing)
+    network = build_separator(start.separator.config)
+    assert isinstance(network, CompactUnet) and isinstance(start.separator, CompactUnet)
+    begin_from(network, start, catalog)
+    new = torch.from_numpy(catalog.latents)
+    old = torch.from_numpy(catalog.latents @ np.linalg.inv(mixing).astype(np.float32))
+    with torch.no_grad():
+        wanted = start.separator.condition(old)
+        spread = (wanted - wanted.mean(dim=0)).square().mean()
+        assert (network.condition(new) - wanted).square().mean() < 0.1 * spread
+        assert (start.separator.condition(new) - wanted).square().mean() > 0.3 * spread  # as they are, they do not
+    torch.testing.assert_close(network.stem.weight, start.separator.stem.weight, rtol=0, atol=0)
+
+
+def test_another_shape_is_refused(start: Model) -> None:
+    network = build_separator(start.separator.config.model_copy(update={"channels": (8, 32)}))
+    with pytest.raises(ConfigError, match="another shape"):
+        begin_from(network, start, _catalog(start, np.eye(16)))
+
+
+def test_the_papers_network_cannot_change_its_detector(start: Model) -> None:
+    config = SeparatorConfig(architecture="unet", channels=(4, 8), condition_dim=16)
+    other = replace(start, separator=build_separator(config))
+    with pytest.raises(ConfigError, match="another detector"):
+        begin_from(build_separator(config), other, _catalog(start, -np.eye(16)))
