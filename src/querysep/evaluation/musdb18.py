@@ -258,8 +258,8 @@ class Musdb18Paper(Musdb18Protocol):
 class Musdb18Sisec(Musdb18Protocol):
     """The protocol of SiSEC 2018 and of the usual MUSDB18 tables.
 
-    - Stereo at 44.1 kHz, the whole song, separated as `querysep separate` does it: masks that overlap, one for both
-      channels, applied at 44.1 kHz; each query on its own, without a joint step.
+    - Stereo at 44.1 kHz, the whole song, by the masks of `querysep separate`: overlapping, one for both channels,
+      applied at 44.1 kHz; each query on its own, without a joint step. Nothing is silenced for a low presence score.
     - BSS Eval version 4 on the four stems together: distortion filters fitted once to the whole song, frames of 1 s
       without overlap, what is left at the end dropped. A frame in which any stem or estimate is digital silence has no
       figures for any stem. That is museval's ``eval_mus_track`` for these four targets.
