@@ -241,3 +241,15 @@ def test_a_class_with_a_single_clip_is_refused_or_left_out() -> None:
     assert "Bell" not in drawn and len(drawn) == 7
     with pytest.raises(DataError, match="at least 40 clips"):
         SeparatorItems(thin, SeparatorTraining(min_clips=40))
+
+
+def test_a_sound_alone_is_asked_for_by_itself_and_by_what_is_not_there() -> None:
+    catalog = _catalog()
+    items = SeparatorItems(catalog, SeparatorTraining(alone_share=1.0, queries=1, own_query_share=1.0))
+    for index in range(30):
+        mix = items.mix(np.random.default_rng(index))
+        assert mix.segments[0].any() and not mix.segments[1:].any()
+        assert mix.wanted.tolist() == [1.0, 0.0] and len(mix.chosen) == 1
+        asked = [int(np.square(catalog.latents - one.numpy()).sum(axis=1).argmin()) for one in mix.conditions]
+        heard = set(catalog.anchors[mix.chosen[0]].heard)
+        assert asked[0] == mix.chosen[0] and not heard & set(catalog.anchors[asked[1]].heard)

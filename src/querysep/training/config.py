@@ -69,6 +69,9 @@ class SeparatorTraining(TrainingConfig):
     hard_share: float = Field(0.0, ge=0, le=1, description="mixtures whose second segment is of a class that is alike")
     own_query_share: float = Field(0.25, ge=0, le=1, description="queries taken from the target itself")
     absent_share: float = Field(0.1, ge=0, le=1, description="queries of a class that is not in the mixture")
+    alone_share: float = Field(
+        0.0, ge=0, le=1, description="mixtures of one segment alone: its query asks for all of it, another for nothing"
+    )
     snr_floor_db: float = Field(25.0, gt=0, description="errors this far below the mixture count no more")
     queries: int = Field(3, gt=0, description="examples averaged into a condition, at most")
 

@@ -22,6 +22,7 @@ from querysep.training.config import SeparatorTraining
 _REPEAT_SHARE = 0.35
 _TRIES = 50
 _NEAR = 5  # classes that count as alike
+_RELATED = "Nearly all classes of the anchor catalog are related; there are no pairs to train on."
 
 Item = tuple[Tensor, Tensor, Tensor]
 
@@ -116,6 +117,8 @@ class SeparatorItems(Dataset[Item]):
     def mix(self, rng: np.random.Generator) -> Mix:
         """Draw unrelated anchors, as many as are wanted and can be found, mix them, and choose queries for two."""
         training = self._training
+        if training.alone_share and rng.random() < training.alone_share:
+            return self._alone(rng)
         count = 2 + int(rng.choice(len(training.source_shares), p=training.source_shares))
         chosen = self._choose(count, rng)
         gain_db = 0.0 if training.mixing == "paper" else training.gain_db
@@ -134,6 +137,17 @@ class SeparatorItems(Dataset[Item]):
                 wanted[asked] = 0.0
         return Mix(segments, torch.from_numpy(conditions), torch.from_numpy(wanted), tuple(chosen))
 
+    def _alone(self, rng: np.random.Generator) -> Mix:
+        """Draw one anchor as the whole mixture: its query asks for all of it, that of an absent class for nothing."""
+        first = self._draw(rng)
+        absent = self._draw_unrelated([first], rng)
+        if absent is None:
+            raise DataError(_RELATED)
+        segments = torch.zeros(1 + len(self._training.source_shares), self._catalog.segment_time)
+        segments[0] = torch.from_numpy(self._wave(first, rng))
+        conditions = np.stack([self._condition(first, rng), self._condition(absent, rng)])
+        return Mix(segments, torch.from_numpy(conditions), torch.tensor([1.0, 0.0]), (first,))
+
     def _choose(self, count: int, rng: np.random.Generator) -> list[int]:
         first = self._draw(rng)
         chosen = [first]
@@ -148,7 +162,7 @@ class SeparatorItems(Dataset[Item]):
                 break
             chosen.append(further)
         if len(chosen) < 2:
-            raise DataError("Nearly all classes of the anchor catalog are related; there are no pairs to train on.")
+            raise DataError(_RELATED)
         return chosen
 
     def _draw(self, rng: np.random.Generator) -> int:
