@@ -1,6 +1,7 @@
 """The ``open`` protocol on a small set: rows, groups, other queries and models, robustness, sounds."""
 
 import pickle
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from querysep.errors import ConfigError
 from querysep.evaluation import open_protocol
 from querysep.evaluation.open_protocol import OpenProtocol
 from querysep.evaluation.protocol import Row
+from querysep.io.label_bank import BANK_NAME
+from querysep.io.text_map import TEXT_NAME
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +99,9 @@ def _answer(target: np.ndarray, residual: np.ndarray, presence: float) -> object
     return SimpleNamespace(target=Audio(target, 32_000), residual=Audio(residual, 32_000), presence=presence)
 
 
-def test_other_ways_to_ask_are_groups_and_what_the_model_lacks_is_said(folder: Path, tiny_model: Path) -> None:
+def test_other_ways_to_ask_are_groups_and_what_the_model_lacks_is_said(
+    folder: Path, tiny_model: Path, tmp_path: Path
+) -> None:
     protocol = _protocol(folder, tiny_model, queries=("example", "label", "span", "text"))
     rows = _measure(protocol, "seen", "held-out")
     found = {one.name: one.count for one in protocol.summarise(rows)}
@@ -104,12 +109,16 @@ def test_other_ways_to_ask_are_groups_and_what_the_model_lacks_is_said(folder: P
     by_label = [row.label for row in rows if row.group == "seen, by label"]
     assert set(by_label) <= {"Dog", "Bell", "Rain", "Speech", "Music"}  # the bank of the tiny model, and a parent
     assert len(by_label) > 0 and "held-out, by label" not in found
-    assert found["by text: the model answers no such query"] == 0
+    assert found["seen, by text"] == found["seen, by label"]  # the exact name of a class
     spans = [row for row in rows if row.group == "seen, by span"]
     plain = [row for row in rows if row.group == "seen"]
     for span, example in zip(spans, plain, strict=True):
         oracle = span.values["ideal_ratio_mask_sdri_db"]
         assert oracle == pytest.approx(example.values["ideal_ratio_mask_sdri_db"])
+    bare = shutil.copytree(tiny_model, tmp_path / "bare", ignore=shutil.ignore_patterns(TEXT_NAME, BANK_NAME))
+    protocol = _protocol(folder, bare, queries=("example", "label", "text"))
+    found = {one.name: one.count for one in protocol.summarise(_measure(protocol, "seen"))}
+    assert found["by text: the model answers no such query"] == found["by label: the model answers no such query"] == 0
 
 
 def test_other_models_are_asked_about_the_same_mixtures(folder: Path, tiny_model: Path, tmp_path: Path) -> None:

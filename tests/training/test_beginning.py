@@ -14,7 +14,7 @@ from querysep.model import Model, load_model
 from querysep.separation.build import build_separator
 from querysep.separation.compact import CompactUnet
 from querysep.separation.config import SeparatorConfig
-from querysep.training.beginning import begin_from
+from querysep.training.beginning import begin_from, same_embeddings
 
 COUNT, TIME = 60, 16_000
 
@@ -40,7 +40,9 @@ def _catalog(start: Model, mixing: np.ndarray) -> Catalog:  # type: ignore[type-
 
 def test_with_the_same_detector_all_weights_are_copied(start: Model) -> None:
     network = build_separator(start.separator.config)
-    begin_from(network, start, _catalog(start, np.eye(16)))
+    catalog = _catalog(start, np.eye(16))
+    assert same_embeddings(start, catalog)
+    begin_from(network, start, catalog)
     for name, value in start.separator.state_dict().items():
         torch.testing.assert_close(network.state_dict()[name], value, rtol=0, atol=0)
 
@@ -50,6 +52,7 @@ def test_another_detectors_embeddings_come_to_mean_the_same(start: Model) -> Non
     catalog = _catalog(start, mixing)
     network = build_separator(start.separator.config)
     assert isinstance(network, CompactUnet) and isinstance(start.separator, CompactUnet)
+    assert not same_embeddings(start, catalog)
     begin_from(network, start, catalog)
     new = torch.from_numpy(catalog.latents)
     old = torch.from_numpy(catalog.latents @ np.linalg.inv(mixing).astype(np.float32))

@@ -8,8 +8,9 @@ from torch.utils.data import Dataset
 from querysep.separation.build import build_separator
 from querysep.separation.config import SeparatorConfig
 from querysep.training.augment import change_speed, equalise, set_level
+from querysep.training.batches import item_loader
 from querysep.training.config import SeparatorTraining
-from querysep.training.runner import QueryModule, item_loader
+from querysep.training.runner import QueryModule
 from querysep.training.separator import SeparatorModule
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from querysep.errors import ConfigError
+from querysep.training.batches import Crowd, item_loader
 from querysep.training.config import TrainingConfig
-from querysep.training.runner import Crowd, item_loader
 
 SCRIPT = Path(__file__).with_name("toy.py")
 

@@ -13,21 +13,19 @@ What both have in common, where other people's protocols differ:
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from querysep.data.musdb18 import STEMS, Musdb18, Track, TrackReader, check_tools
 from querysep.dsp.streaming_resampler import resample
 from querysep.errors import ConfigError, DataError
 from querysep.evaluation.bss_eval import METRICS, Figures, bss_eval_v4, sdr_v4_db, sounds
-from querysep.evaluation.metrics import snr_db
-from querysep.evaluation.musdb18_chunks import separate_chunks
+from querysep.evaluation.metrics import median, median_interval, snr_db
+from querysep.evaluation.musdb18_chunks import Song, separate_chunks
 from querysep.evaluation.musdb18_queries import SEGMENTS, TRACKS, stem_conditions
 from querysep.evaluation.protocol import Protocol, Row, Summary
 from querysep.model import Model, load_model
@@ -37,19 +35,6 @@ from querysep.types import Audio, FloatArray
 _EXCERPT_S = 10
 _BLOCK = 2**17  # samples; the result does not depend on it
 BASELINE = "mixture_sdr_v4_db"
-
-
-@dataclass(frozen=True)
-class Song:
-    """A track as a protocol takes it.
-
-    Attributes:
-        mixture: shape (channel, time).
-        stems: shape (stem, channel, time), in the order of `STEMS`.
-    """
-
-    mixture: FloatArray
-    stems: FloatArray
 
 
 class Musdb18Protocol(Protocol):
@@ -307,17 +292,3 @@ class Musdb18Sisec(Musdb18Protocol):
                 sdr_v4_db(song.stems[index][:, part], song.mixture[:, part]) for index in kept
             ]
         return figures
-
-
-def median(values: NDArray[np.float64]) -> float:
-    """Return the median of those that are numbers, NaN where none is."""
-    counted = values[np.isfinite(values)]
-    return float(np.median(counted)) if len(counted) else float("nan")
-
-
-def median_interval(values: NDArray[np.float64], rounds: int = 2000, seed: int = 0) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of the median of at least one value."""
-    rng = np.random.default_rng(seed)
-    medians = np.median(values[rng.integers(0, len(values), size=(rounds, len(values)))], axis=1)
-    low, high = np.quantile(medians, [0.025, 0.975])
-    return float(low), float(high)

@@ -1,5 +1,7 @@
 """Separation as the paper evaluates it: chunk by chunk, all stems of a chunk refined together."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from einops import rearrange
@@ -10,6 +12,19 @@ from querysep.dsp.stft import istft, stft
 from querysep.dsp.wiener import wiener
 from querysep.separation.network import SeparatorNetwork
 from querysep.types import FloatArray
+
+
+@dataclass(frozen=True)
+class Song:
+    """A track as a protocol takes it.
+
+    Attributes:
+        mixture: shape (channel, time).
+        stems: shape (stem, channel, time), in the order of `STEMS`.
+    """
+
+    mixture: FloatArray
+    stems: FloatArray
 
 
 def separate_chunks(

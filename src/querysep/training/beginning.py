@@ -11,13 +11,20 @@ from querysep.model import Model
 from querysep.separation.compact import CompactUnet
 from querysep.separation.network import SeparatorNetwork
 
-_COMPARED = 2_000  # anchors
+_LISTENED, _COMPARED = 32, 2_000  # anchors
 _SAME = 0.999  # cosine
 _RIDGE = 1e-2
 
 
 @torch.no_grad()
-def begin_from(network: SeparatorNetwork, start: Model, catalog: Catalog) -> bool:
+def same_embeddings(start: Model, catalog: Catalog) -> bool:
+    """Tell whether a model's detector gives the latent embeddings of a catalog, by what it hears in some anchors."""
+    old, new = _both(start, catalog, _LISTENED)
+    return old.shape == new.shape and float(torch.cosine_similarity(new, old).median()) > _SAME
+
+
+@torch.no_grad()
+def begin_from(network: SeparatorNetwork, start: Model, catalog: Catalog) -> None:
     """Copy the weights of another model's separator.
 
     Where that model's detector is not the one that mined the catalog, a condition means another sound to it. Then the
@@ -29,9 +36,6 @@ def begin_from(network: SeparatorNetwork, start: Model, catalog: Catalog) -> boo
         start: a model on the CPU.
         catalog: the anchors to train on.
 
-    Returns:
-        Whether both detectors give the same latent embeddings, so that conditions of the start can be taken over.
-
     Raises:
         ConfigError: the start has another shape, or another detector and not our architecture.
     """
@@ -40,15 +44,18 @@ def begin_from(network: SeparatorNetwork, start: Model, catalog: Catalog) -> boo
             "The separator to start from has another shape than the preset. Choose the preset it was made with."
         )
     network.load_state_dict(start.separator.state_dict())
-    places = np.linspace(0, len(catalog.anchors) - 1, min(len(catalog.anchors), _COMPARED)).round().astype(int)
-    new = torch.from_numpy(catalog.latents[places])
-    old = torch.stack([_heard_by(start, catalog, int(place)) for place in places])
-    if float(torch.cosine_similarity(new, old).median()) > _SAME:
-        return True
+    if same_embeddings(start, catalog):
+        return
     if not isinstance(network, CompactUnet):
         raise ConfigError("The model to start from has another detector; that is only possible with our architecture.")
-    _refit(network.condition, old, new)
-    return False
+    _refit(network.condition, *_both(start, catalog, _COMPARED))
+
+
+def _both(start: Model, catalog: Catalog, most: int) -> tuple[Tensor, Tensor]:
+    """Return what the model's detector and the catalog's say of some anchors, each of shape (anchor, latent_dim)."""
+    places = np.linspace(0, len(catalog.anchors) - 1, min(len(catalog.anchors), most)).round().astype(int)
+    heard = torch.stack([_heard_by(start, catalog, int(place)) for place in places])
+    return heard, torch.from_numpy(catalog.latents[places])
 
 
 def _heard_by(start: Model, catalog: Catalog, place: int) -> Tensor:

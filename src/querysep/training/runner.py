@@ -1,10 +1,8 @@
 """What both trainings share: schedule, averaging, precision, checkpoints, resuming."""
 
 import math
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -14,10 +12,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+from torch.utils.data import Dataset
 
-from querysep.errors import ConfigError, DataError
+from querysep.errors import DataError
 from querysep.progress import Progress
+from querysep.training.batches import Crowd, item_loader
 from querysep.training.callbacks import BEST_NAME, Report, Validation
 from querysep.training.config import TrainingConfig
 
@@ -39,6 +38,8 @@ def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor]
 
     return update
 
+
+_LAST = "last.ckpt"
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
@@ -151,69 +152,6 @@ class QueryModule(lightning.LightningModule, Generic[NetworkT]):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-@dataclass(frozen=True)
-class Crowd:
-    """The processes of one training, as torchrun starts them; one process where it did not.
-
-    Attributes:
-        rank: number of this process.
-        size: number of processes.
-        local: how many of them are on this machine.
-    """
-
-    rank: int = 0
-    size: int = 1
-    local: int = 1
-
-    @classmethod
-    def here(cls) -> "Crowd":
-        """Read what torchrun says."""
-        names = ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
-        return cls(*(int(os.environ[name]) for name in names)) if all(name in os.environ for name in names) else cls()
-
-
-class _Batches(IterableDataset[Any]):
-    """The items of all steps that are left, in order, shared out among the loader's workers batch by batch.
-
-    Of each step's items every process takes its equal part, so that a training is the same with any number of them.
-    It has no length: Lightning would count the batches of earlier sittings against it and start over too early.
-    """
-
-    def __init__(self, items: Dataset[Any], done: int, config: TrainingConfig, crowd: Crowd) -> None:
-        self._items = items
-        self._done, self._steps, self._size = done, config.steps, config.batch_size
-        self._crowd = crowd
-
-    def __iter__(self) -> Iterator[Any]:
-        worker = get_worker_info()
-        number, workers = (worker.id, worker.num_workers) if worker is not None else (0, 1)
-        part = self._size // self._crowd.size
-        for step in range(self._done + number, self._steps, workers):
-            first = step * self._size + self._crowd.rank * part
-            for index in range(first, first + part):
-                yield self._items[index]
-
-
-def item_loader(items: Dataset[Any], done: int, config: TrainingConfig, crowd: Crowd | None = None) -> DataLoader[Any]:
-    """Return the batches of all steps after ``done``, in order, whatever the number of workers.
-
-    Raises:
-        ConfigError: the processes cannot share a batch equally.
-    """
-    crowd = crowd or Crowd()
-    if config.batch_size % crowd.size:
-        raise ConfigError(
-            f"{crowd.size} processes cannot share a batch of {config.batch_size} equally. "
-            f"Set batch_size to a multiple of {crowd.size}."
-        )
-    return DataLoader(
-        _Batches(items, done, config, crowd),
-        batch_size=config.batch_size // crowd.size,
-        num_workers=config.workers,
-        multiprocessing_context="fork" if config.workers else None,
-    )
-
-
 def faster_precision() -> str:
     """Return ``bf16-mixed`` where bfloat16 runs a convolution and a product at least 1.2 times as fast as float32."""
     seconds = {}
@@ -230,6 +168,11 @@ def faster_precision() -> str:
                 times.append(time.perf_counter() - start)
         seconds[dtype] = min(times)
     return "bf16-mixed" if seconds[torch.float32] > 1.2 * seconds[torch.bfloat16] else "32-true"
+
+
+def is_begun(folder: Path) -> bool:
+    """Tell whether a training has left a checkpoint to go on from."""
+    return (folder / _LAST).is_file()
 
 
 def run(
@@ -250,7 +193,7 @@ def run(
         The averaged network, in eval mode: as it was at the best look at the validation side, where there is one.
     """
     config = module.training_config
-    last = folder / "last.ckpt"
+    last = folder / _LAST
     done = int(torch.load(last, map_location="cpu", weights_only=True)["global_step"]) if last.is_file() else 0
     lightning.seed_everything(config.seed + done, verbose=False)
     match config.precision:

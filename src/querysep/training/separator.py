@@ -18,9 +18,9 @@ from querysep.separation.build import build_separator
 from querysep.separation.compact import CompactUnet
 from querysep.separation.config import SeparatorConfig
 from querysep.separation.network import SeparatorNetwork
-from querysep.training.beginning import begin_from
+from querysep.training.beginning import begin_from, same_embeddings
 from querysep.training.config import SeparatorTraining
-from querysep.training.runner import QueryModule, run
+from querysep.training.runner import QueryModule, is_begun, run
 from querysep.training.separator_items import Item, SeparatorItems, validation_items
 
 _VALIDATED = 64  # mixtures
@@ -171,7 +171,8 @@ def train_separator(
         )
     torch.manual_seed(training.seed)
     network = build_separator(shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    same_conditions = start is not None and begin_from(network, start, catalog)
+    if start is not None and not is_begun(folder):
+        begin_from(network, start, catalog)
     module = SeparatorModule(network, training, _validation(catalog))
     trained = run(module, SeparatorItems(catalog, training), folder, progress)
     config = ModelConfig(
@@ -183,7 +184,7 @@ def train_separator(
     )
     model = folder / "model"
     bank = label_bank(catalog, detector.network)
-    if start is not None and start.label_bank is not None and same_conditions:
+    if start is not None and start.label_bank is not None and same_embeddings(start, catalog):
         bank = joined(bank, detector.labels, start.label_bank, start.labels)
     save_model(model, config, detector.network, trained, _card(provenance), half=True, label_bank=bank)
     return model
