@@ -44,7 +44,7 @@ WIDEST = {
     "Sounds of things",
     "Source-ambiguous sounds",
 }
-USED = "rule: m 3o_m/(3o_m + o_n)"
+USED = "rule: m m/(m + n(1 - m))"
 RULES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "without --not": lambda m, n: m,
     USED: lambda m, n: MaskRule(((0,),), (1,))(torch.stack((m, n), dim=1)[:, :, None])[:, 0, 0],
@@ -53,10 +53,10 @@ RULES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "m m/(m + n)": lambda m, n: m * m / (m + n + 1e-6),
     "m m^2/(m^2 + n^2)": lambda m, n: m**3 / (m**2 + n**2 + 1e-6),
     "m (1 - n/2(m + n))": lambda m, n: m * (1 - 0.5 * n / (m + n + 1e-6)),
-    "m m/(m + n(1 - m))": lambda m, n: m * m / (m + n * (1 - m) + 1e-6),
     "m m/(m + 3n(1 - m))": lambda m, n: m * m / (m + 3 * n * (1 - m) + 1e-6),
     "max(0, m - n/2)": lambda m, n: (m - n / 2).clamp(min=0),
     "m 3m/(3m + n)": lambda m, n: m * _share(3 * m, n),
+    "m 3o_m/(3o_m + o_n)": lambda m, n: m * _share(3 * _odds(m), _odds(n)),
     "m o_m/(o_m + o_n)": lambda m, n: m * _share(_odds(m), _odds(n)),
     "m sqrt(o_m)/(sqrt(o_m) + sqrt(o_n))": lambda m, n: m * _share(_odds(m).sqrt(), _odds(n).sqrt()),
 }
