@@ -1,5 +1,8 @@
 """The store on a real S3 server on this machine."""
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +13,6 @@ import pytest
 import torch
 from moto.server import ThreadedMotoServer
 from stores import RATE, MadeUp, rows_of, stop_at
-from torch.utils.data import DataLoader
 
 from querysep.anchors.catalog import Anchor, read_catalog
 from querysep.anchors.catalog_writer import CatalogWriter
@@ -63,23 +65,15 @@ def test_a_store_on_s3_holds_what_a_local_one_holds(options: dict[str, str], tmp
         np.testing.assert_array_equal(store.read(index, 100, 300), MadeUp(12).read(index, 100, 300))
 
 
-class _First:
-    def __init__(self, store: ClipStore) -> None:
-        self._store = store
-
-    def __len__(self) -> int:
-        return len(self._store.clips)
-
-    def __getitem__(self, index: int) -> int:
-        return int(self._store.read(index, 0, 1)[0])
-
-
 def test_workers_read_from_s3_after_their_parent_did(options: dict[str, str]) -> None:
+    """In a process of its own: what forks here would be the server as well, and all that other tests have started."""
     pack(MadeUp(12), "s3://bucket/loader", options=options)
-    items = _First(ClipStore("s3://bucket/loader", options=options))
-    alone = [items[index] for index in range(12)]
-    loader = DataLoader(items, batch_size=3, num_workers=2, timeout=30)  # type: ignore[arg-type]
-    assert [int(value) for batch in loader for value in batch] == alone
+    script = Path(__file__).parents[1] / "s3_loader.py"
+    command = [sys.executable, str(script), "s3://bucket/loader", json.dumps(options)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    alone, together = json.loads(done.stdout)
+    assert alone == together == [int(MadeUp(12).read(index, 0, 1)[0]) for index in range(12)]
 
 
 def test_the_environment_gives_what_s3_needs(
