@@ -79,4 +79,8 @@ def test_the_command_gives_the_same_table(
     assert Path("there/table.md").read_text() == Path("here/table.md").read_text()
     here, there = (read_results(Path(folder) / "results.json") for folder in ("here", "there"))
     assert len(here.rows) > 4
-    assert there.model_copy(update={"command": here.command}).to_json() == here.to_json()
+    assert there.identity == here.identity and there.seed == here.seed
+    for one, other in zip([*there.summaries, *there.rows], [*here.summaries, *here.rows], strict=True):
+        assert one.model_dump(exclude={"values", "intervals"}) == other.model_dump(exclude={"values", "intervals"})
+        # Another process may add up in another order: the last digits are its own.
+        assert one.values == pytest.approx(other.values, rel=1e-6, abs=1e-6, nan_ok=True)
