@@ -19,6 +19,7 @@ from querysep.progress import Progress
 from querysep.training.batches import Crowd, item_loader
 from querysep.training.callbacks import BEST_NAME, Report, Validation
 from querysep.training.config import TrainingConfig
+from querysep.training.muon import Muon
 
 
 def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Any], None]:
@@ -137,16 +138,17 @@ class QueryModule(lightning.LightningModule, Generic[NetworkT]):
         return 0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
 
     def configure_optimizers(self) -> Any:
-        """AdamW without decay on biases and norms; the schedule moves with each step."""
+        """No decay on biases and norms; the schedule moves with each step."""
+        config = self.training_config
         parameters = [parameter for learner in self.learners() for parameter in learner.parameters()]
-        decayed = [p for p in parameters if p.ndim > 1]
-        plain = [p for p in parameters if p.ndim <= 1]
-        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(
-            groups,
-            lr=self.training_config.learning_rate,
-            weight_decay=self.training_config.weight_decay,
-        )
+        optimizer: torch.optim.Optimizer
+        if config.optimizer == "muon":
+            optimizer = Muon(parameters, config.learning_rate, config.weight_decay)
+        else:
+            decayed = [p for p in parameters if p.ndim > 1]
+            plain = [p for p in parameters if p.ndim <= 1]
+            groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
+            optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
         # A bound method would go into the checkpoint with all it is bound to.
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.rate_factor(step))  # noqa: PLW0108
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
