@@ -10,7 +10,7 @@ def open_calibration(folder: Path, bias: float = 2.0, latent_dim: int = 16) -> P
     """A calibration of a model whose gate is open to all that is heard, or, with a low bias, closed."""
     return PresenceCalibration(
         model_hash=content_hash(folder),
-        weights=(0.05, 0.1, 0.05, 0.1),
+        weights=(0.05, 0.1, 0.05, 0.1, 0.05),
         bias=bias,
         centre=(0.0,) * latent_dim,
         silent_below=0.05,

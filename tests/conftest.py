@@ -73,7 +73,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         detector=DetectorConfig(
             n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4, classes=4
         ),
-        separator=SeparatorConfig(architecture="compact", channels=(8, 16), condition_dim=16, condition_hidden=16),
+        separator=SeparatorConfig(channels=(8, 16), condition_dim=16, condition_hidden=16, presence_dim=8),
     )
     labels = ("Dog", "Bell", "Rain", "Speech")
     config = ModelConfig(name="tiny", licence="none", trained_on="nothing", labels=labels, shape=shape)

@@ -56,13 +56,17 @@ def test_each_feature_grows_with_what_it_measures() -> None:
     latents = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
     vector, profile, power = torch.tensor([0.0, 1.0]), torch.tensor([0.0, 0.9, 0.0]), torch.ones(6, 4)
 
-    def measured(mask: float = 0.5, probability: float = 0.1, centre: float = 0.0) -> list[float]:
+    def measured(mask: float = 0.5, probability: float = 0.1, centre: float = 0.0, match: float = 0.0) -> list[float]:
         framewise[1, 1, 2] = probability
         heard = HeardWindows(framewise, latents)
         masks = torch.full((6, 4), mask)
-        return presence_features(heard, vector, profile, power, masks, torch.full((2,), centre)).tolist()
+        features = presence_features(
+            heard, vector, profile, power, masks, torch.full((2,), centre), torch.tensor(match)
+        )
+        return features.tolist()
 
-    logit, similarity, confidence, share = measured()
+    logit, similarity, confidence, share, match = measured()
+    assert match == 0 < measured(match=1.5)[4] == 1.5
     assert logit == pytest.approx(np.log(0.1 / 0.9), abs=1e-5)
     assert similarity == pytest.approx(0.8)
     assert confidence == pytest.approx(0.0, abs=1e-5)
@@ -195,6 +199,6 @@ def test_a_calibration_of_another_size_does_not_count(tiny_model: Path) -> None:
     model = load_model(tiny_model, "cpu")
     assert read_presence(tiny_model, model.hash, 16) == model.presence is not None
     assert read_presence(tiny_model, model.hash, 17) is None
-    features = torch.tensor([1.0, 0.5, 0.2, -1.0])
+    features = torch.tensor([1.0, 0.5, 0.2, -1.0, 0.0])
     assert model.presence is not None
     assert probability(model.presence, features) == pytest.approx(1 / (1 + np.exp(-(2 + 0.05 + 0.05 + 0.01 - 0.1))))

@@ -61,7 +61,22 @@ def test_another_detectors_embeddings_come_to_mean_the_same(start: Model) -> Non
         spread = (wanted - wanted.mean(dim=0)).square().mean()
         assert (network.condition(new) - wanted).square().mean() < 0.1 * spread
         assert (start.separator.condition(new) - wanted).square().mean() > 0.3 * spread  # as they are, they do not
+        magnitude = torch.rand(1, 1025, 40)
+        said, kept = (one.presence_logits(magnitude, many) for one, many in ((start.separator, old), (network, new)))
+        assert said is not None and kept is not None
+        assert float(torch.corrcoef(torch.cat((said, kept)))[0, 1]) > 0.9
     torch.testing.assert_close(network.stem.weight, start.separator.stem.weight, rtol=0, atol=0)
+
+
+def test_weights_that_cannot_tell_presence_can_be_begun_from(start: Model) -> None:
+    config = start.separator.config.model_copy(update={"presence_dim": 0})
+    mute = replace(start, separator=build_separator(config))
+    network = build_separator(start.separator.config)
+    begin_from(network, mute, _catalog(start, np.eye(16)))
+    for name, value in mute.separator.state_dict().items():
+        torch.testing.assert_close(network.state_dict()[name], value, rtol=0, atol=0)
+    with pytest.raises(ConfigError, match="another shape"):
+        begin_from(build_separator(config), start, _catalog(start, np.eye(16)))
 
 
 def test_another_shape_is_refused(start: Model) -> None:

@@ -13,6 +13,8 @@ from querysep.training.config import SeparatorTraining
 from querysep.training.runner import QueryModule
 from querysep.training.separator import SeparatorModule
 
+_NO_ANCHORS = torch.zeros(0, 4, dtype=torch.long)  # only what tells presence looks at them
+
 
 def test_one_mixture_two_conditions_two_targets() -> None:
     torch.manual_seed(0)
@@ -28,7 +30,7 @@ def test_one_mixture_two_conditions_two_targets() -> None:
     optimizer = torch.optim.Adam(network.parameters(), 3e-3)
     for _ in range(60):
         optimizer.zero_grad()
-        module.batch_loss((targets[None], conditions[None], torch.ones(1, 2))).backward()
+        module.batch_loss((targets[None], conditions[None], torch.ones(1, 2), _NO_ANCHORS)).backward()
         optimizer.step()
     network.eval()
     mixture = targets.sum(dim=0).expand(2, 1, -1)
@@ -45,8 +47,8 @@ def test_silence_is_the_answer_to_an_absent_query() -> None:
     with torch.no_grad():
         network.after_conv.bias.fill_(-20.0)  # type: ignore[union-attr, operator]
         network.after_conv.weight.zero_()  # type: ignore[union-attr, operator]
-        silent = module.batch_loss((segments, conditions, torch.zeros(2, 2)))
-        wrong = module.batch_loss((segments, conditions, torch.ones(2, 2)))
+        silent = module.batch_loss((segments, conditions, torch.zeros(2, 2), _NO_ANCHORS))
+        wrong = module.batch_loss((segments, conditions, torch.ones(2, 2), _NO_ANCHORS))
     assert silent < -20 < -6 < wrong
 
 

@@ -5,8 +5,9 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from toy_catalog import DIM, TIME, toy_catalog
 
-from querysep.anchors.catalog import Anchor, Catalog, CatalogFacts
+from querysep.anchors.catalog import Anchor, Catalog
 from querysep.errors import DataError
 from querysep.separation.build import build_separator
 from querysep.separation.config import SeparatorConfig
@@ -15,52 +16,11 @@ from querysep.training.config import SeparatorTraining
 from querysep.training.separator import SeparatorModule
 from querysep.training.separator_items import SeparatorItems, validation_items
 
-TIME, DIM = 4_000, 8
-# Class (label of the anchor), labels of its clip, how many anchors.
-CLIPS = (
-    ("Dog", ("Dog", "Animal"), 12),
-    ("Animal", ("Animal",), 3),
-    ("Cat", ("Cat", "Animal"), 2),
-    ("Dog", ("Dog", "Speech", "Animal"), 2),
-    ("Speech", ("Dog", "Speech", "Animal"), 2),
-    ("Speech", ("Speech",), 30),
-    ("Car", ("Car", "Speech"), 3),
-    ("Bell", ("Bell",), 4),
-    ("Rain", ("Rain",), 4),
-    ("Bark", ("Bark",), 3),  # its ancestors are not among its labels, but in AudioSet's ontology
-)
-
-
-def _catalog(split: str = "train", score: float = 1.0) -> Catalog:
-    rng = np.random.default_rng(0)
-    anchors = []
-    for label, labels, count in CLIPS:
-        for number in range(count):
-            heard = tuple(one for one in labels if one != "Animal" or labels == ("Animal",))
-            clip = f"{'-'.join(labels)}-{number}"
-            anchors.append(
-                Anchor(
-                    label=label,
-                    labels=labels,
-                    heard=heard,
-                    clip=clip,
-                    origin=clip,
-                    split=split,  # type: ignore[arg-type]
-                    start_s=0,
-                    sounding=TIME,
-                    score=score if number else 0.9,
-                    purity=0.5,
-                )
-            )
-    audio = (rng.standard_normal((len(anchors), TIME)) * rng.uniform(100, 6_000, (len(anchors), 1))).astype(np.int16)
-    centres = {label: rng.standard_normal(DIM) for label, _, _ in CLIPS}
-    latents = np.stack([centres[anchor.label] + 0.01 * rng.standard_normal(DIM) for anchor in anchors])
-    facts = CatalogFacts(sample_rate=32_000, segment_time=TIME, latent_dim=DIM, detector="d", settings="{}")
-    return Catalog(anchors, latents.astype(np.float32), audio, facts)
+_NO_ANCHORS = torch.zeros(0, 4, dtype=torch.long)  # only what tells presence looks at them
 
 
 def _mixes(training: SeparatorTraining, count: int = 300) -> list[tuple[list[Anchor], SeparatorItems, int]]:
-    catalog = _catalog()
+    catalog = toy_catalog()
     items = SeparatorItems(catalog, training)
     found = []
     for index in range(count):
@@ -89,7 +49,7 @@ def test_mixtures_have_as_many_segments_as_asked_for() -> None:
     counts = Counter(len(anchors) for anchors, _, _ in _mixes(training, 400))
     assert set(counts) == {2, 3, 4}
     assert counts[2] == pytest.approx(200, abs=40) and counts[4] == pytest.approx(100, abs=40)
-    items = SeparatorItems(_catalog(), training)
+    items = SeparatorItems(toy_catalog(), training)
     for index in range(30):
         mix = items.mix(np.random.default_rng(index))
         assert mix.segments.shape == (4, TIME) and mix.conditions.shape == (2, DIM)
@@ -98,16 +58,16 @@ def test_mixtures_have_as_many_segments_as_asked_for() -> None:
 
 
 def test_the_papers_mixtures_are_two_segments_of_equal_energy() -> None:
-    items = SeparatorItems(_catalog(), SeparatorTraining(mixing="paper", sources=(0, 0, 1), gain_db=9.0))
+    items = SeparatorItems(toy_catalog(), SeparatorTraining(mixing="paper", sources=(0, 0, 1), gain_db=9.0))
     for index in range(20):
-        segments, _, _ = items[index]
+        segments, *_ = items[index]
         assert segments.shape == (2, TIME)
         energies = segments.square().sum(dim=-1)
         assert float(energies[0]) == pytest.approx(float(energies[1]), rel=1e-3)
 
 
 def test_random_gains_are_the_default() -> None:
-    items = SeparatorItems(_catalog(), SeparatorTraining(sources=(1, 0, 0)))
+    items = SeparatorItems(toy_catalog(), SeparatorTraining(sources=(1, 0, 0)))
     energies = torch.stack([items[index][0].square().sum(dim=-1) for index in range(200)])
     levels_db = 10 * torch.log10(energies[:, 1] / energies[:, 0])
     assert float(levels_db.std()) == pytest.approx(3.0, abs=0.5)
@@ -125,7 +85,7 @@ def test_classes_are_drawn_alike_unless_told_otherwise() -> None:
 
 
 def test_items_come_again_with_the_same_number() -> None:
-    one, other = (SeparatorItems(_catalog(), SeparatorTraining(hard_share=0.5)) for _ in range(2))
+    one, other = (SeparatorItems(toy_catalog(), SeparatorTraining(hard_share=0.5)) for _ in range(2))
     for index in (0, 5, 3):
         for first, second in zip(one[index], other[index], strict=True):
             np.testing.assert_array_equal(first.numpy(), second.numpy())
@@ -133,7 +93,7 @@ def test_items_come_again_with_the_same_number() -> None:
 
 
 def test_an_absent_query_is_of_a_class_that_is_in_no_clip_of_the_mixture() -> None:
-    catalog = _catalog()
+    catalog = toy_catalog()
     items = SeparatorItems(
         catalog, SeparatorTraining(sources=(1, 1, 0), absent_share=0.5, queries=1, own_query_share=1.0)
     )
@@ -147,7 +107,7 @@ def test_an_absent_query_is_of_a_class_that_is_in_no_clip_of_the_mixture() -> No
 
 
 def test_hard_mixtures_are_of_classes_that_are_alike() -> None:
-    catalog = _catalog()
+    catalog = toy_catalog()
     labels = sorted({anchor.label for anchor in catalog.anchors})
     means = np.stack([catalog.latents[[a.label == label for a in catalog.anchors]].mean(axis=0) for label in labels])
     means = means - means.mean(axis=0)
@@ -165,10 +125,10 @@ def test_hard_mixtures_are_of_classes_that_are_alike() -> None:
 
 def test_weak_and_impure_anchors_can_be_left_out() -> None:
     with pytest.raises(DataError, match=r"score of at least 0\.95"):
-        SeparatorItems(_catalog(score=0.3), SeparatorTraining(min_score=0.95))
+        SeparatorItems(toy_catalog(score=0.3), SeparatorTraining(min_score=0.95))
     with pytest.raises(DataError, match=r"purity of at least 0\.6"):
-        SeparatorItems(_catalog(), SeparatorTraining(min_purity=0.6))
-    catalog = _catalog(score=0.3)
+        SeparatorItems(toy_catalog(), SeparatorTraining(min_purity=0.6))
+    catalog = toy_catalog(score=0.3)
     items = SeparatorItems(catalog, SeparatorTraining(min_score=0.5))
     for index in range(50):
         chosen = items.mix(np.random.default_rng(index)).chosen
@@ -176,7 +136,7 @@ def test_weak_and_impure_anchors_can_be_left_out() -> None:
 
 
 def test_training_and_validation_keep_to_their_sides() -> None:
-    train, validation = _catalog(), _catalog("validation")
+    train, validation = toy_catalog(), toy_catalog("validation")
     with pytest.raises(DataError, match="for 'train'"):
         SeparatorItems(validation, SeparatorTraining())
     with pytest.raises(DataError, match="for 'validation'"):
@@ -190,7 +150,7 @@ def test_training_and_validation_keep_to_their_sides() -> None:
 
 
 def _only(*labels: str) -> Catalog:
-    catalog = _catalog()
+    catalog = toy_catalog()
     chosen = [index for index, anchor in enumerate(catalog.anchors) if anchor.label in labels]
     return Catalog([catalog.anchors[i] for i in chosen], catalog.latents[chosen], catalog.audio(chosen), catalog.facts)
 
@@ -214,13 +174,13 @@ def test_the_loss_counts_all_segments_as_mixture_and_two_as_targets() -> None:
     wanted = torch.tensor([[1.0, 1.0], [0.0, 1.0]])
     third, nothing = torch.randn(2, 1, 16_000) * 0.1, torch.zeros(2, 1, 16_000)
     with torch.no_grad():
-        two = module.batch_loss((segments, conditions, wanted))
-        padded = module.batch_loss((torch.cat((segments, nothing, nothing), dim=1), conditions, wanted))
-        four = module.batch_loss((torch.cat((segments, third, -third), dim=1), conditions, wanted))
-        three = module.batch_loss((torch.cat((segments, third, nothing), dim=1), conditions, wanted))
+        two = module.batch_loss((segments, conditions, wanted, _NO_ANCHORS))
+        padded = module.batch_loss((torch.cat((segments, nothing, nothing), dim=1), conditions, wanted, _NO_ANCHORS))
+        four = module.batch_loss((torch.cat((segments, third, -third), dim=1), conditions, wanted, _NO_ANCHORS))
+        three = module.batch_loss((torch.cat((segments, third, nothing), dim=1), conditions, wanted, _NO_ANCHORS))
         network.after_conv.bias.fill_(20.0)  # type: ignore[union-attr, operator]
         network.after_conv.weight.zero_()  # type: ignore[union-attr, operator]
-        everything = module.batch_loss((torch.cat((segments, 1e3 * third), dim=1), conditions, wanted))
+        everything = module.batch_loss((torch.cat((segments, 1e3 * third), dim=1), conditions, wanted, _NO_ANCHORS))
     assert float(padded) == pytest.approx(float(two), abs=1e-4)
     assert float(four) == pytest.approx(float(two), abs=1e-4)
     assert abs(float(three - two)) > 1e-3
@@ -228,7 +188,7 @@ def test_the_loss_counts_all_segments_as_mixture_and_two_as_targets() -> None:
 
 
 def test_a_class_with_a_single_clip_is_refused_or_left_out() -> None:
-    catalog = _catalog()
+    catalog = toy_catalog()
     alone = next(index for index, anchor in enumerate(catalog.anchors) if anchor.label == "Bell")
     others = [index for index, anchor in enumerate(catalog.anchors) if anchor.label != "Bell" or index == alone]
     thin = Catalog(
@@ -244,7 +204,7 @@ def test_a_class_with_a_single_clip_is_refused_or_left_out() -> None:
 
 
 def test_a_sound_alone_is_asked_for_by_itself_and_by_what_is_not_there() -> None:
-    catalog = _catalog()
+    catalog = toy_catalog()
     items = SeparatorItems(catalog, SeparatorTraining(alone_share=1.0, queries=1, own_query_share=1.0))
     for index in range(30):
         mix = items.mix(np.random.default_rng(index))

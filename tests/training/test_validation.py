@@ -51,6 +51,16 @@ def test_the_best_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         torch.testing.assert_close(weight, seen[0.6][name])
 
 
+def test_the_last_weights_are_looked_at_when_time_is_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_set(tmp_path)
+    monkeypatch.setattr(DetectorModule, "elapsed_s", property(lambda module: 60.0 * module.global_step))
+    seen = _figures(monkeypatch, [0.5, 0.6])
+    network = _train(tmp_path, tmp_path / "run", steps=100, minutes=3.0)
+    assert set(seen) == {0.5, 0.6}  # after step 2 and after the last, step 3
+    for name, weight in network.state_dict().items():
+        torch.testing.assert_close(weight, seen[0.6][name])
+
+
 def test_a_training_that_gets_no_better_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_set(tmp_path)
     seen = _figures(monkeypatch, [0.5, 0.4, 0.3, 0.2, 0.1])
@@ -117,7 +127,12 @@ def test_the_improvement_is_that_of_the_answers(monkeypatch: pytest.MonkeyPatch)
     generator = torch.Generator().manual_seed(0)
     tones = torch.sin(torch.arange(64_000) * torch.tensor([[0.05], [0.4], [1.1]]))
     items = [
-        (torch.stack((tones[first], tones[second])), torch.rand(2, 4, generator=generator), torch.ones(2))
+        (
+            torch.stack((tones[first], tones[second])),
+            torch.rand(2, 4, generator=generator),
+            torch.ones(2),
+            torch.arange(4),
+        )
         for first, second in ((0, 1), (1, 2), (2, 0))
     ]
     network = CompactUnet(SeparatorConfig(architecture="compact", channels=(8, 16), condition_dim=4)).eval()

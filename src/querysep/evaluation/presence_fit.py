@@ -15,7 +15,7 @@ from querysep.errors import DataError, QueryError
 from querysep.evaluation.presence_mixtures import Asked, AskedMixture, PresenceMixtures
 from querysep.io.presence_calibration import FEATURES, PresenceCalibration
 from querysep.model import Model
-from querysep.pipeline.presence import HeardWindows, gain_of, hear_windows, presence_features, similarity
+from querysep.pipeline.presence import HeardWindows, gain_of, hear_windows, matches, presence_features, similarity
 from querysep.progress import Progress, silent
 from querysep.queries.examples import Ear
 from querysep.queries.resolve import resolve
@@ -128,7 +128,9 @@ def _measure(model: Model, mixture: AskedMixture) -> tuple[HeardWindows, list[_M
         mask = model.separator.mask_of_magnitude(spectrum.abs()[None], condition.vectors)[0]
         target = istft(spectrum * mask, config.n_fft, config.hop, len(wave)).cpu().numpy()
         vector, origin = condition.vectors[0], torch.zeros_like(condition.vectors[0])
-        features = presence_features(heard, vector, condition.profiles[0], spectrum.abs().square(), mask, origin)
+        (match,) = matches(model.separator, wave, condition.vectors[:1])
+        power = spectrum.abs().square()
+        features = presence_features(heard, vector, condition.profiles[0], power, mask, origin, match)
         found.append(_Measured(heard, vector, features, _products(asked, target)))
     return heard, found
 

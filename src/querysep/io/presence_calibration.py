@@ -10,7 +10,7 @@ from querysep.errors import WeightsError
 from querysep.io.files import atomic_text
 
 PRESENCE_NAME = "presence.json"
-FEATURES = ("detector_logit", "similarity", "mask_confidence", "mask_share")
+FEATURES = ("detector_logit", "similarity", "mask_confidence", "mask_share", "match")
 
 
 class PresenceCalibration(BaseModel):
@@ -21,7 +21,7 @@ class PresenceCalibration(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal["querysep-presence/1"] = "querysep-presence/1"
+    format: Literal["querysep-presence/2"] = "querysep-presence/2"
     model_hash: str = Field(description="of the weights that it was fitted for")
     features: tuple[str, ...] = Field(default=FEATURES, description="what is measured, always these")
     weights: tuple[float, ...] = Field(description="of the features, in order")

@@ -13,6 +13,7 @@ from querysep.detection.windows import lengthen
 from querysep.dsp.stft import stft
 from querysep.io.presence_calibration import PresenceCalibration
 from querysep.model import Model
+from querysep.separation.network import SeparatorNetwork
 
 CLOSED_DB = -60.0
 UNCALIBRATED = (
@@ -59,6 +60,7 @@ def presence_features(
     power: Float[Tensor, "freq frame"],
     mask: Float[Tensor, "freq frame"],
     centre: Float[Tensor, " condition_dim"],
+    match: Float[Tensor, ""],
 ) -> Float[Tensor, " feature"]:
     """Measure what tells whether a queried sound is there.
 
@@ -69,19 +71,29 @@ def presence_features(
         power: of the mixture's spectrogram, not all zero.
         mask: the query's.
         centre: what all mixtures have in common, taken from both sides of the similarity.
+        match: the separator's own log-odds that the query is in the mixture.
 
     Returns:
         In the order of `PresenceCalibration.features`: the largest log-odds of the query's classes, weighted by the
         square of the profile; the largest cosine of the condition with a window of the mixture; the log-odds of the
-        mask where it takes energy; the logarithm of the share of the energy that it takes.
+        mask where it takes energy; the logarithm of the share of the energy that it takes; ``match``.
     """
     weights = profile.square() / profile.square().sum().clamp(min=1e-12)
     detector_logit = (torch.logit(heard.framewise, _LEAST) * weights[None, :, None]).sum(dim=1).max()
     taken, kept, all_ = (mask * power).sum(), (mask.square() * power).sum(), power.sum()
     confidence = torch.logit(kept / taken.clamp(min=1e-20), _LEAST)
     return torch.stack(
-        (detector_logit, similarity(heard, vector, centre), confidence, torch.log10(kept / all_ + _LEAST))
+        (detector_logit, similarity(heard, vector, centre), confidence, torch.log10(kept / all_ + _LEAST), match)
     )
+
+
+def matches(
+    separator: SeparatorNetwork, wave: Float[Tensor, " time"], vectors: Float[Tensor, "condition condition_dim"]
+) -> Float[Tensor, " condition"]:
+    """Return the separator's own log-odds that each query is in a mixture; 0 from a network that does not tell."""
+    magnitude = stft(wave[None], separator.config.n_fft, separator.config.hop).abs()
+    logits = separator.presence_logits(magnitude, vectors)
+    return torch.zeros(len(vectors), device=vectors.device) if logits is None else logits[0].float()
 
 
 def similarity(
@@ -159,16 +171,19 @@ class PresenceGate:
         config = self._model.separator.config
         heard = hear_windows(self._model.detector, mono)
         power = stft(wave, config.n_fft, config.hop).abs().square()
+        match = matches(self._model.separator, mono, self._vectors)
         for index, (vector, profile) in enumerate(zip(self._vectors, self._profiles, strict=True)):
-            score = self._score(heard, vector, profile, power, masks[index])
+            score = self._score(heard, vector, profile, power, masks[index], match[index])
             self.scores[index] = max(self.scores[index], score)
             if not self._keep and self._calibration is not None:
                 gains[index] = gain_of(score, self._calibration.silent_below, self._calibration.open_above)
         return gains
 
-    def _score(self, heard: HeardWindows, vector: Tensor, profile: Tensor, power: Tensor, mask: Tensor) -> float:
+    def _score(
+        self, heard: HeardWindows, vector: Tensor, profile: Tensor, power: Tensor, mask: Tensor, match: Tensor
+    ) -> float:
         if self._calibration is None:
             return coverage(profile, heard.framewise)
         flat_power, flat_mask = power.flatten(0, 1), mask.flatten(0, 1)  # the channels below each other
-        features = presence_features(heard, vector, profile, flat_power, flat_mask, self._centre)
+        features = presence_features(heard, vector, profile, flat_power, flat_mask, self._centre, match)
         return probability(self._calibration, features)

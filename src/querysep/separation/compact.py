@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from querysep.separation.config import SeparatorConfig
 from querysep.separation.network import SeparatorNetwork
+from querysep.separation.presence_head import PresenceHead
 
 _LOG_SCALE = 100.0
 
@@ -66,6 +67,10 @@ class CompactUnet(SeparatorNetwork):
         )
         self.decoder = nn.ModuleList(ResidualBlock(2 * outputs, outputs, size) for outputs in reversed(levels))
         self.after_conv = nn.Conv2d(levels[0], cell, 3, padding=1)
+        height = config.n_fft // 2 // config.bins_per_band // 2 ** len(levels)
+        self.presence = (
+            PresenceHead(levels[-1], height, config.condition_dim, config.presence_dim) if config.presence_dim else None
+        )
 
     def encode(self, magnitude: Float[Tensor, "batch freq frame"]) -> list[Tensor]:
         """Return the image of each level, from fine to coarse; the last is the bottom's input.
@@ -115,6 +120,12 @@ class CompactUnet(SeparatorNetwork):
         )
         cut: Tensor = logits[..., :frames]
         return cut
+
+    def presence_logits(
+        self, magnitude: Float[Tensor, "batch freq frame"], condition: Float[Tensor, "query condition_dim"]
+    ) -> Float[Tensor, "batch query"] | None:
+        """Return the log-odds that what each condition means is in each mixture; None for weights that cannot tell."""
+        return self.presence(self.encode(magnitude)[-1], condition) if self.presence is not None else None
 
     def mask_of_magnitude(
         self, magnitude: Float[Tensor, "batch freq frame"], condition: Float[Tensor, "batch condition_dim"]

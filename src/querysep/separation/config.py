@@ -20,5 +20,6 @@ class SeparatorConfig(BaseModel):
     frames_per_patch: int = Field(2, gt=0, description="compact only: neighbouring frames that share a column")
     bottom_blocks: int = Field(3, gt=0, description="compact only: blocks at the lowest resolution")
     condition_hidden: int = Field(256, gt=0, description="compact only: width of the condition's hidden layer")
+    presence_dim: int = Field(0, ge=0, description="compact only: size of what tells presence; 0: nothing does")
     chunk_s: float = Field(2.0, gt=0, description="length of a chunk of a long file, seconds")
     overlap_s: float = Field(0.5, ge=0, description="overlap of two chunks, seconds")

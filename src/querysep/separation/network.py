@@ -21,6 +21,17 @@ class SeparatorNetwork(nn.Module, ABC):
     ) -> Float[Tensor, "batch freq frame"]:
         """Return the mask, 0..1, for magnitude spectrograms of any number of frames."""
 
+    def presence_logits(
+        self, magnitude: Float[Tensor, "batch freq frame"], condition: Float[Tensor, "query condition_dim"]
+    ) -> Float[Tensor, "batch query"] | None:
+        """Return the log-odds that what each condition means is in each mixture; None where the network has no say.
+
+        Args:
+            magnitude: shape (batch, freq, frame).
+            condition: shape (query, condition_dim); every one is asked of every mixture.
+        """
+        return None
+
     def mask(
         self, mixture: Float[Tensor, "batch time"], condition: Float[Tensor, "batch condition_dim"]
     ) -> Float[Tensor, "batch freq frame"]:

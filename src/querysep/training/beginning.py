@@ -29,7 +29,8 @@ def begin_from(network: SeparatorNetwork, start: Model, catalog: Catalog) -> Non
 
     Where that model's detector is not the one that mined the catalog, a condition means another sound to it. Then the
     first layer that sees the condition is fitted anew: by ridge regression over anchors that both detectors have heard,
-    it gives for the new latent embeddings what it gave for the old ones.
+    it gives for the new latent embeddings what it gave for the old ones. The same with what tells presence; weights
+    without it can be begun from, too.
 
     Args:
         network: gets the weights.
@@ -39,16 +40,20 @@ def begin_from(network: SeparatorNetwork, start: Model, catalog: Catalog) -> Non
     Raises:
         ConfigError: the start has another shape, or another detector and not our architecture.
     """
-    if start.separator.config != network.config:
+    told = start.separator.config.model_copy(update={"presence_dim": network.config.presence_dim})
+    if told != network.config or start.separator.config.presence_dim not in {0, network.config.presence_dim}:
         raise ConfigError(
             "The separator to start from has another shape than the preset. Choose the preset it was made with."
         )
-    network.load_state_dict(start.separator.state_dict())
+    network.load_state_dict(start.separator.state_dict(), strict=start.separator.config == network.config)
     if same_embeddings(start, catalog):
         return
     if not isinstance(network, CompactUnet):
         raise ConfigError("The model to start from has another detector; that is only possible with our architecture.")
-    _refit(network.condition, *_both(start, catalog, _COMPARED))
+    old, new = _both(start, catalog, _COMPARED)
+    _refit(network.condition, old, new)
+    if network.presence is not None and start.separator.config.presence_dim:
+        _refit(network.presence.query, old, new)
 
 
 def _both(start: Model, catalog: Catalog, most: int) -> tuple[Tensor, Tensor]:

@@ -50,7 +50,8 @@ class Validation(Callback):
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Look, every so many steps and after the last."""
-        if trainer.global_step % self._config.validation_steps and trainer.global_step != self._config.steps:
+        is_last = module.is_time_up or trainer.global_step == self._config.steps
+        if trainer.global_step % self._config.validation_steps and not is_last:
             return
         figures = module.validate()
         if not figures:

@@ -16,7 +16,9 @@ class TrainingConfig(BaseModel):
     batch_size: int = Field(32, gt=0, description="items per step")
     learning_rate: float = Field(1e-3, gt=0, description="largest; a short rise, then a cosine to nearly nothing")
     warmup_steps: int = Field(200, ge=0, description="steps of the rise")
-    optimizer: Literal["adamw", "muon"] = Field("adamw", description="muon: steps of matrices and kernels are orthogonal")
+    optimizer: Literal["adamw", "muon"] = Field(
+        "adamw", description="muon: steps of matrices and kernels are orthogonal"
+    )
     weight_decay: float = Field(0.02, ge=0, description="of matrices and kernels")
     gradient_norm: float = Field(5.0, gt=0, description="largest norm of a step's gradient")
     ema_decay: float = Field(0.998, ge=0, lt=1, description="of the averaged weights that are kept at the end")
@@ -74,6 +76,11 @@ class SeparatorTraining(TrainingConfig):
         0.0, ge=0, le=1, description="mixtures of one segment alone: its query asks for all of it, another for nothing"
     )
     snr_floor_db: float = Field(25.0, gt=0, description="errors this far below the mixture count no more")
+    presence_weight: float = Field(
+        2.0,
+        ge=0,
+        description="of the cross-entropy of presence, in dB of the error; where the network tells it",
+    )
     queries: int = Field(3, gt=0, description="examples averaged into a condition, at most")
 
     @model_validator(mode="after")

@@ -29,7 +29,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
     Returns:
         Same shape; singular values about 0.7 to 1.2.
     """
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    wide: Tensor = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     wide = wide / wide.norm().clamp(min=1e-12)
     a, b, c = _QUINTIC
     for _ in range(_ROUNDS):
@@ -58,7 +58,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take a step; the closure, if any, computes the gradients."""
         loss = None
         if closure is not None:

@@ -101,14 +101,19 @@ class QueryModule(lightning.LightningModule, Generic[NetworkT]):
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
         """Stop when the time is used up."""
-        minutes = self.training_config.minutes
-        if minutes is not None and self.elapsed_s >= 60.0 * minutes:
+        if self.is_time_up:
             self.trainer.should_stop = True
 
     @property
     def elapsed_s(self) -> float:
         """Seconds of training, over all sittings, at the beginning of the last step."""
         return self._elapsed_s + self._sitting_s
+
+    @property
+    def is_time_up(self) -> bool:
+        """Whether this step is the last because the minutes are used up."""
+        minutes = self.training_config.minutes
+        return minutes is not None and self.elapsed_s >= 60.0 * minutes
 
     def on_train_start(self) -> None:
         """Start this sitting's clock."""

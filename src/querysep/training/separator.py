@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+from torchmetrics.functional.classification import binary_auroc
 
 from querysep.anchors.catalog import Catalog, read_catalog
 from querysep.anchors.label_bank import joined, label_bank
@@ -21,7 +23,7 @@ from querysep.separation.network import SeparatorNetwork
 from querysep.training.beginning import begin_from, same_embeddings
 from querysep.training.config import SeparatorTraining
 from querysep.training.runner import QueryModule, is_begun, run
-from querysep.training.separator_items import Item, SeparatorItems, validation_items
+from querysep.training.separator_items import Item, Rivals, SeparatorItems, validation_items
 
 _VALIDATED = 64  # mixtures
 _BATCH = 8
@@ -37,22 +39,32 @@ class SeparatorModule(QueryModule[SeparatorNetwork]):
     network: SeparatorNetwork
     training_config: SeparatorTraining
 
-    def __init__(self, network: SeparatorNetwork, training: SeparatorTraining, validation: Sequence[Item] = ()) -> None:
+    def __init__(
+        self,
+        network: SeparatorNetwork,
+        training: SeparatorTraining,
+        validation: Sequence[Item] = (),
+        rivals: Rivals | None = None,
+    ) -> None:
         super().__init__(network, training)
         self._validation = tuple(validation)
+        self._rivals = rivals
 
     def validate(self) -> dict[str, float]:
-        """Return the mean SDR improvement over the mixtures of the validation side, dB."""
+        """Return the mean SDR improvement on the validation side, dB, and how well presence is told (AUC), if it is."""
         if not self._validation:
             return {}
-        return {"validation_sdri_db": mean_sdri_db(self.average, self._validation)}
+        figures = {"validation_sdri_db": mean_sdri_db(self.average, self._validation)}
+        if self._rivals is not None:
+            figures |= presence_auc(self.average, self._validation, self._rivals)
+        return figures
 
     def batch_loss(self, batch: Any) -> Tensor:
         """Return the loss of a batch of ``Mix``: segments (batch, source, time), conditions (batch, 2, condition_dim).
 
         And which of the two queries are in the mixture: wanted (batch, 2).
         """
-        segments, conditions, wanted = batch
+        segments, conditions, wanted, anchors = batch
         config = self.network.config
         with torch.no_grad(), torch.autocast(segments.device.type, enabled=False):
             if segments.shape[1] > 2:
@@ -61,12 +73,16 @@ class SeparatorModule(QueryModule[SeparatorNetwork]):
             sources = stft(segments, config.n_fft, config.hop)
             mixture = sources.sum(dim=1)
             targets = (sources[:, :2] * wanted[:, :, None, None]).flatten(0, 1)
-        mask = mask_for_pairs(self.network, mixture.abs(), conditions)
+        mask, logits = answers_for_pairs(self.network, mixture.abs(), conditions)
         mixtures = mixture.repeat_interleave(2, dim=0)
         error = (targets - mask * mixtures).abs().square().sum(dim=(1, 2))
         floor = 10.0 ** (-self.training_config.snr_floor_db / 10.0)
         energy = mixtures.abs().square().sum(dim=(1, 2)).clamp(min=1e-8)
-        return (10.0 * torch.log10(error / energy + floor)).mean()
+        loss = (10.0 * torch.log10(error / energy + floor)).mean()
+        if logits is None or self._rivals is None:
+            return loss
+        known = pairs_of(anchors, wanted, self._rivals).to(logits.device)
+        return loss + self.training_config.presence_weight * presence_loss(logits, known)
 
 
 @torch.no_grad()
@@ -81,7 +97,7 @@ def mean_sdri_db(network: SeparatorNetwork, items: Sequence[Item]) -> float:
     improvements = []
     for first in range(0, len(items), _BATCH):
         segments, conditions, _ = (
-            torch.stack(parts).to(device) for parts in zip(*items[first : first + _BATCH], strict=True)
+            torch.stack(parts).to(device) for parts in list(zip(*items[first : first + _BATCH], strict=True))[:3]
         )
         mixtures = segments.sum(dim=1, keepdim=True).repeat_interleave(2, dim=0)
         targets = segments[:, :2].flatten(0, 1)[:, None]
@@ -91,29 +107,91 @@ def mean_sdri_db(network: SeparatorNetwork, items: Sequence[Item]) -> float:
     return float(torch.cat(improvements).mean())
 
 
+@torch.no_grad()
+def presence_auc(network: SeparatorNetwork, items: Sequence[Item], rivals: Rivals) -> dict[str, float]:
+    """Return how often a query that is there scores above one that is not, by torchmetrics; empty if none is scored.
+
+    Args:
+        network: a separator, in eval mode.
+        items: mixtures.
+        rivals: of the items' anchors.
+    """
+    device = next(network.parameters()).device
+    segments, conditions, wanted, anchors = (torch.stack(parts) for parts in zip(*items, strict=True))
+    config = network.config
+    logits = []
+    for part in torch.split(segments.sum(dim=1), _BATCH):
+        magnitude = stft(part.to(device), config.n_fft, config.hop).abs()
+        scores = network.presence_logits(magnitude, conditions.flatten(0, 1).to(device))
+        if scores is None:
+            return {}
+        logits.append(scores.float().cpu())
+    known = pairs_of(anchors, wanted, rivals)
+    counted = ~known.isnan()
+    return {"validation_presence_auc": float(binary_auroc(torch.cat(logits)[counted], known[counted].int()))}
+
+
 def _validation(catalog: Catalog) -> list[Item]:
     """Return fixed mixtures of the validation side; none where it has not two classes."""
     classes = {anchor.label for anchor in catalog.anchors if anchor.split == "validation"}
     return validation_items(catalog, _VALIDATED, seed=0) if len(classes) > 1 else []
 
 
-def mask_for_pairs(network: SeparatorNetwork, magnitude: Tensor, conditions: Tensor) -> Tensor:
-    """Return the masks of two queries for each mixture.
+def answers_for_pairs(network: SeparatorNetwork, magnitude: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return the masks of two queries for each mixture, and what the network says of presence, if it does.
 
     Args:
-        network: a separator; ours runs its way down once for both queries.
+        network: a separator; ours runs its way down once for all queries.
         magnitude: shape (batch, freq, frame).
         conditions: shape (batch, 2, condition_dim).
 
     Returns:
-        Masks, shape (2 * batch, freq, frame).
+        Masks, shape (2 * batch, freq, frame), and the log-odds of every query in every mixture, shape (batch, 2 *
+        batch).
     """
     flat = conditions.flatten(0, 1)
     if not isinstance(network, CompactUnet):
-        return network.mask_of_magnitude(magnitude.repeat_interleave(2, dim=0), flat)
-    images = [image.repeat_interleave(2, dim=0) for image in network.encode(magnitude)]
+        return network.mask_of_magnitude(magnitude.repeat_interleave(2, dim=0), flat), None
+    single = network.encode(magnitude)
+    logits = network.presence(single[-1], flat) if network.presence is not None else None
+    images = [image.repeat_interleave(2, dim=0) for image in single]
     mask = torch.sigmoid(network.decode(images, flat, magnitude.shape[-1]).float())
-    return torch.cat((mask, mask[:, -1:]), dim=1)
+    return torch.cat((mask, mask[:, -1:]), dim=1), logits
+
+
+def pairs_of(anchors: Tensor, wanted: Tensor, rivals: Rivals) -> Tensor:
+    """Tell which query of a batch is in which of its mixtures.
+
+    Args:
+        anchors: what is asked for and what was mixed, see ``Mix.item``, shape (batch, 2 + source).
+        wanted: shape (batch, 2).
+        rivals: tells which anchors may be heard together.
+
+    Returns:
+        Shape (batch, 2 * batch): 1 where it is there, 0 where it is not, NaN where that is not known.
+    """
+    known = torch.full((len(anchors), 2 * len(anchors)), torch.nan)
+    asked = anchors[:, :2].flatten().tolist()
+    for row, chosen in enumerate(anchors[:, 2:].tolist()):
+        heard = [index for index in chosen if index >= 0]
+        for column, query in enumerate(asked):
+            if column // 2 == row:
+                known[row, column] = wanted[row, column % 2]
+            elif all(rivals.unrelated(query, index) for index in heard):
+                known[row, column] = 0.0
+    return known
+
+
+def presence_loss(logits: Tensor, known: Tensor) -> Tensor:
+    """Return the cross-entropy of presence, where present and absent queries count alike.
+
+    Args:
+        logits: any shape.
+        known: same shape: 1, 0, or NaN where a logit does not count.
+    """
+    there, absent = known == 1, known == 0
+    losses = functional.binary_cross_entropy_with_logits(logits.float(), there.float(), reduction="none")
+    return 0.5 * (losses[there].mean() + losses[absent].mean())
 
 
 @dataclass(frozen=True)
@@ -173,8 +251,9 @@ def train_separator(
     network = build_separator(shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if start is not None and not is_begun(folder):
         begin_from(network, start, catalog)
-    module = SeparatorModule(network, training, _validation(catalog))
-    trained = run(module, SeparatorItems(catalog, training), folder, progress)
+    items = SeparatorItems(catalog, training)
+    module = SeparatorModule(network, training, _validation(catalog), items.rivals)
+    trained = run(module, items, folder, progress)
     config = ModelConfig(
         name=provenance.name,
         licence=provenance.licence,

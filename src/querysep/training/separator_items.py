@@ -24,7 +24,7 @@ _TRIES = 50
 _NEAR = 5  # classes that count as alike
 _RELATED = "Nearly all classes of the anchor catalog are related; there are no pairs to train on."
 
-Item = tuple[Tensor, Tensor, Tensor]
+Item = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -37,12 +37,21 @@ class Mix:
         conditions: shape (2, condition_dim), a query for each of the first two.
         wanted: shape (2,), 1 where the query's class is in the mixture, 0 where silence is the answer.
         chosen: which anchors were mixed.
+        asked: of which anchors the two queries are.
     """
 
     segments: Tensor
     conditions: Tensor
     wanted: Tensor
     chosen: tuple[int, ...]
+    asked: tuple[int, int]
+
+    @property
+    def item(self) -> Item:
+        """The tensors of a batch; the last is ``asked`` and ``chosen``, shape (2 + source,), -1 where nothing is."""
+        anchors = torch.full((2 + len(self.segments),), -1)
+        anchors[: 2 + len(self.chosen)] = torch.tensor([*self.asked, *self.chosen])
+        return self.segments, self.conditions, self.wanted, anchors
 
 
 class Rivals:
@@ -77,6 +86,9 @@ class SeparatorItems(Dataset[Item]):
         training: settings.
         split: whose anchors are mixed.
 
+    Attributes:
+        rivals: tells which anchors may be heard together.
+
     Raises:
         DataError: too few classes are left to mix.
     """
@@ -84,7 +96,7 @@ class SeparatorItems(Dataset[Item]):
     def __init__(self, catalog: Catalog, training: SeparatorTraining, split: Split = "train") -> None:
         self._catalog = catalog
         self._training = training
-        self._rivals = Rivals(catalog.anchors, relations_of(anchor.labels for anchor in catalog.anchors))
+        self.rivals = Rivals(catalog.anchors, relations_of(anchor.labels for anchor in catalog.anchors))
         by_class: dict[str, list[int]] = {}
         clips: dict[str, set[str]] = {}
         for index, anchor in enumerate(catalog.anchors):
@@ -110,9 +122,8 @@ class SeparatorItems(Dataset[Item]):
         self._near = self._nearest() if training.hard_share else []
 
     def __getitem__(self, index: int) -> Item:
-        """Return (segments, conditions, wanted) of mixture ``index``, see ``Mix``; there is no end of them."""
-        mix = self.mix(np.random.default_rng([self._training.seed, 2, index]))
-        return mix.segments, mix.conditions, mix.wanted
+        """Return (segments, conditions, wanted, anchors) of mixture ``index``, see ``Mix``; there is no end of them."""
+        return self.mix(np.random.default_rng([self._training.seed, 2, index])).item
 
     def mix(self, rng: np.random.Generator) -> Mix:
         """Draw unrelated anchors, as many as are wanted and can be found, mix them, and choose queries for two."""
@@ -128,14 +139,18 @@ class SeparatorItems(Dataset[Item]):
             if place_in_mix:
                 wave = wave * equal_energy_gain(segments[:1], wave) * 10.0 ** (rng.normal(0.0, gain_db) / 20.0)
             segments[place_in_mix] = wave[0]
-        conditions = np.stack([self._condition(index, rng) for index in chosen[:2]])
+        asked = chosen[:2]
+        conditions = np.stack([self._condition(index, rng) for index in asked])
         wanted = np.ones(2, dtype=np.float32)
         if rng.random() < 2.0 * training.absent_share:
-            asked, absent = int(rng.integers(2)), self._draw_unrelated(chosen, rng)
+            which, absent = int(rng.integers(2)), self._draw_unrelated(chosen, rng)
             if absent is not None:
-                conditions[asked] = self._condition(absent, rng)
-                wanted[asked] = 0.0
-        return Mix(segments, torch.from_numpy(conditions), torch.from_numpy(wanted), tuple(chosen))
+                asked[which] = absent
+                conditions[which] = self._condition(absent, rng)
+                wanted[which] = 0.0
+        return Mix(
+            segments, torch.from_numpy(conditions), torch.from_numpy(wanted), tuple(chosen), (asked[0], asked[1])
+        )
 
     def _alone(self, rng: np.random.Generator) -> Mix:
         """Draw one anchor as the whole mixture: its query asks for all of it, that of an absent class for nothing."""
@@ -146,7 +161,7 @@ class SeparatorItems(Dataset[Item]):
         segments = torch.zeros(1 + len(self._training.source_shares), self._catalog.segment_time)
         segments[0] = torch.from_numpy(self._wave(first, rng))
         conditions = np.stack([self._condition(first, rng), self._condition(absent, rng)])
-        return Mix(segments, torch.from_numpy(conditions), torch.tensor([1.0, 0.0]), (first,))
+        return Mix(segments, torch.from_numpy(conditions), torch.tensor([1.0, 0.0]), (first,), (first, absent))
 
     def _choose(self, count: int, rng: np.random.Generator) -> list[int]:
         first = self._draw(rng)
@@ -154,7 +169,7 @@ class SeparatorItems(Dataset[Item]):
         if rng.random() < self._training.hard_share:
             near = self._near[self._member_of[self._catalog.anchors[first].label]]
             alike = int(rng.choice(self._members[rng.choice(near)])) if near else first
-            if self._rivals.unrelated(first, alike):
+            if self.rivals.unrelated(first, alike):
                 chosen.append(alike)
         while len(chosen) < count:
             further = self._draw_unrelated(chosen, rng)
@@ -172,7 +187,7 @@ class SeparatorItems(Dataset[Item]):
         """Return an anchor that may be mixed with all the others; None where there hardly is one."""
         for _ in range(_TRIES):
             index = self._draw(rng)
-            if all(self._rivals.unrelated(index, other) for other in others):
+            if all(self.rivals.unrelated(index, other) for other in others):
                 return index
         return None
 
@@ -184,7 +199,7 @@ class SeparatorItems(Dataset[Item]):
         first_of = [int(members[0]) for members in self._members]
         nearest = []
         for index, alike in enumerate(means @ means.T):
-            order = [other for other in np.argsort(-alike) if self._rivals.unrelated(first_of[index], first_of[other])]
+            order = [other for other in np.argsort(-alike) if self.rivals.unrelated(first_of[index], first_of[other])]
             nearest.append([int(other) for other in order[:_NEAR]])
         return nearest
 

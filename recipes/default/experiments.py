@@ -1,0 +1,118 @@
+"""Compare separators that were trained on one anchor catalog: python experiments.py ANCHORS RUN...
+
+Each run is the folder of a `querysep train separator`; its averaged weights at the end count. All answer the same
+mixtures of the validation side, 2 s each; the first run is the one that the others are compared with, mixture by
+mixture. Prints a table.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from querysep.anchors.catalog import Catalog, read_catalog
+from querysep.dsp.stft import stft
+from querysep.evaluation.metrics import bootstrap_interval
+from querysep.model import load_model
+from querysep.separation.network import SeparatorNetwork
+from querysep.training.config import SeparatorTraining
+from querysep.training.separator import pairs_of
+from querysep.training.separator_items import SeparatorItems
+
+COUNT = 400
+BATCH = 16
+FLOOR_DB = 40.0  # an error so far below the mixture counts no more
+PLAIN = {"mixing": "paper", "own_query_share": 0.0, "absent_share": 0.0, "queries": 1, "seed": 11}
+KINDS: dict[str, dict[str, object]] = {
+    "two sources": PLAIN,
+    "own query": PLAIN | {"own_query_share": 1.0},
+    "three sources": PLAIN | {"mixing": "random", "gain_db": 0.0, "sources": (0, 1, 0)},
+    "alone": PLAIN | {"alone_share": 1.0},
+}
+
+
+def averaged(run: Path) -> tuple[SeparatorNetwork, int, float]:
+    """Return a run's averaged network, its steps, and its minutes."""
+    network = load_model(run / "model", "cpu").separator
+    checkpoint = torch.load(run / "last.ckpt", map_location="cpu", weights_only=True)
+    prefix = "averaged.module."
+    weights = {
+        name.removeprefix(prefix): value for name, value in checkpoint["state_dict"].items() if name.startswith(prefix)
+    }
+    network.load_state_dict(weights)
+    return network.eval(), int(checkpoint["global_step"]), float(checkpoint["elapsed_s"]) / 60.0
+
+
+@torch.inference_mode()
+def answers_db(network: SeparatorNetwork, segments: Tensor, conditions: Tensor, wanted: Tensor) -> NDArray[np.float64]:
+    """Return for each mixture and query how far the error is below what the mixture itself would leave, dB.
+
+    For a query that is in a mixture of several, that is the SDR improvement; alone, the SNR, and for one that is absent
+    how silent the answer is.
+    """
+    found = []
+    for first in range(0, len(segments), BATCH):
+        part = slice(first, first + BATCH)
+        mixture = segments[part].sum(dim=1, keepdim=True)
+        targets = segments[part, :2] * wanted[part, :, None]
+        answers = network(mixture.repeat_interleave(2, dim=0), conditions[part].flatten(0, 1)).unflatten(0, (-1, 2))[
+            :, :, 0
+        ]
+        before = (mixture - targets).square().sum(dim=-1)
+        energy = mixture.square().sum(dim=-1)
+        before = torch.where(before < 1e-6 * energy, energy, before)  # alone: the mixture is the answer
+        after = (answers - targets).square().sum(dim=-1).clamp(min=1e-4 * energy)
+        found.append(10.0 * torch.log10(before / after))
+    return torch.cat(found).double().numpy()
+
+
+@torch.inference_mode()
+def presence_auc(network: SeparatorNetwork, items: SeparatorItems) -> float:
+    """Return how often a query scores higher in its own mixture than one of an absent class; NaN if it scores none."""
+    batch = [items[index] for index in range(COUNT)]
+    segments, conditions, wanted, anchors = (torch.stack(parts) for parts in zip(*batch, strict=True))
+    magnitude = stft(segments.sum(dim=1), network.config.n_fft, network.config.hop).abs()
+    logits = network.presence_logits(magnitude, conditions.flatten(0, 1))
+    if logits is None:
+        return float("nan")
+    known = pairs_of(anchors, wanted, items.rivals)
+    there, absent = logits[known == 1], logits[known == 0]
+    return float((there[:, None] > absent[None, ::7]).double().mean())
+
+
+def main(anchors: str, runs: Sequence[Path]) -> None:
+    """Print the table."""
+    catalog: Catalog = read_catalog(anchors)
+    print(f"| run | steps | minutes | {' | '.join(KINDS)} | absent | against the first | presence AUC |")
+    print(f"| --- {'| --: ' * (len(KINDS) + 5)}|")
+    reference: NDArray[np.float64] | None = None
+    for run in runs:
+        network, steps, minutes = averaged(run)
+        cells, own = [], ""
+        absent = float("nan")
+        for kind, settings in KINDS.items():
+            items = SeparatorItems(catalog, SeparatorTraining.model_validate(settings), "validation")
+            batch = [items[index] for index in range(COUNT)]
+            segments, conditions, wanted, _ = (torch.stack(parts) for parts in zip(*batch, strict=True))
+            values = answers_db(network, segments, conditions, wanted)
+            there = wanted.numpy() > 0
+            cells.append(f"{values[there].mean():.2f}")
+            if kind == "alone":
+                absent = float(values[~there].mean())
+            if kind == "two sources":
+                pairs = values.mean(axis=1)
+                reference = pairs if reference is None else reference
+                low, high = bootstrap_interval(pairs - reference)
+                own = f"{(pairs - reference).mean():+.2f} ({low:+.2f} to {high:+.2f})"
+                told = presence_auc(network, items)
+        row = [run.name, str(steps), f"{minutes:.0f}", *cells, f"{absent:.1f}", own, f"{told:.3f}"]
+        print(f"| {' | '.join(row)} |", flush=True)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(sys.argv[1], [Path(one) for one in sys.argv[2:]])

@@ -1,0 +1,77 @@
+"""The separator tells whether what is asked for is there, in mixtures of any length."""
+
+import numpy as np
+import pytest
+import torch
+from toy_catalog import TIME, toy_catalog
+
+from querysep.separation.build import build_separator
+from querysep.separation.compact import CompactUnet
+from querysep.separation.config import SeparatorConfig
+from querysep.training.config import SeparatorTraining
+from querysep.training.separator import SeparatorModule, pairs_of, presence_auc, presence_loss
+from querysep.training.separator_items import SeparatorItems
+
+SHAPE = SeparatorConfig(hop=512, channels=(8, 16), condition_dim=8, condition_hidden=16, presence_dim=16)
+
+
+def test_a_batch_tells_which_query_is_in_which_mixture() -> None:
+    catalog = toy_catalog()
+    items = SeparatorItems(catalog, SeparatorTraining(absent_share=0.2, alone_share=0.3))
+    mixes = [items.mix(np.random.default_rng(index)) for index in range(40)]
+    _, _, wanted, anchors = (torch.stack(parts) for parts in zip(*(mix.item for mix in mixes), strict=True))
+    known = pairs_of(anchors, wanted, items.rivals)
+    assert known.shape == (40, 80)
+    for row, mix in enumerate(mixes):
+        heard = {label for one in mix.chosen for label in catalog.anchors[one].heard}
+        assert known[row, 2 * row : 2 * row + 2].tolist() == mix.wanted.tolist()
+        for column, asked in enumerate(anchors[:, :2].flatten().tolist()):
+            if known[row, column] == 0:
+                assert heard.isdisjoint(catalog.anchors[asked].heard)
+            if column // 2 != row and heard & set(catalog.anchors[asked].heard):
+                assert known[row, column].isnan()
+    assert float((known == 0).float().mean()) > 0.3 and known.isnan().any()
+
+
+def test_present_and_absent_count_alike_and_the_unknown_not_at_all() -> None:
+    known = torch.tensor([[1.0, 0.0, 0.0, torch.nan]])
+    logits = torch.tensor([[0.0, 2.0, -2.0, 99.0]])
+    absent = 0.5 * (np.log1p(np.exp(2.0)) + np.log1p(np.exp(-2.0)))
+    assert float(presence_loss(logits, known)) == pytest.approx(0.5 * (np.log(2.0) + absent), rel=1e-5)
+
+
+def test_presence_is_learnt_beside_the_mask() -> None:
+    torch.manual_seed(0)
+    items = SeparatorItems(toy_catalog(), SeparatorTraining(queries=1))
+    network = build_separator(SHAPE)
+    module = SeparatorModule(network, SeparatorTraining(), rivals=items.rivals)
+    batch = [torch.stack(parts) for parts in zip(*(items[index] for index in range(12)), strict=True)]
+    optimizer = torch.optim.Adam(network.parameters(), 3e-3)
+    for _ in range(100):
+        optimizer.zero_grad()
+        module.batch_loss(batch).backward()
+        optimizer.step()
+    network.eval()
+    told = presence_auc(network, [items[index] for index in range(12)], items.rivals)
+    assert told["validation_presence_auc"] > 0.9
+    plain = build_separator(SHAPE.model_copy(update={"presence_dim": 0})).eval()
+    assert presence_auc(plain, [items[0]], items.rivals) == {}
+
+
+@pytest.mark.parametrize("frames", [5, 126, 257, 700])
+def test_a_long_mixture_is_judged_by_its_likeliest_stretch(frames: int) -> None:
+    torch.manual_seed(0)
+    network = build_separator(SHAPE).eval()
+    assert isinstance(network, CompactUnet)
+    magnitude, conditions = torch.rand(2, 1025, frames), torch.randn(3, 8)
+    with torch.no_grad():
+        logits = network.presence_logits(magnitude, conditions)
+        assert logits is not None
+        one = network.presence_logits(magnitude[1:], conditions[2:])
+    assert logits.shape == (2, 3) and torch.isfinite(logits).all()
+    torch.testing.assert_close(one, logits[1:, 2:], rtol=1e-4, atol=1e-5)
+
+
+def test_the_length_of_an_item_is_that_of_its_segments() -> None:
+    item = SeparatorItems(toy_catalog(), SeparatorTraining(sources=(1, 0, 0)))[0]
+    assert item[0].shape == (2, TIME) and item[3].shape == (4,)
