@@ -81,13 +81,13 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(
 def test_pairs_have_equal_energy_and_come_again_with_the_same_number(catalog: Path) -> None:
     items = SeparatorItems(read_catalog(catalog), SeparatorTraining(mixing="paper", absent_share=0.0))
     for index in range(20):
-        segments, conditions, wanted = items[index]
+        segments, conditions, wanted, anchors = items[index]
         assert segments.shape == (2, 64_000)
         energies = segments.square().sum(dim=-1)
         assert float(energies[0]) == pytest.approx(float(energies[1]), rel=1e-3)
         assert not np.array_equal(conditions[0].numpy(), conditions[1].numpy())
         assert wanted.tolist() == [1.0, 1.0]
-        for one, again in zip((segments, conditions, wanted), items[index], strict=True):
+        for one, again in zip((segments, conditions, wanted, anchors), items[index], strict=True):
             np.testing.assert_array_equal(one.numpy(), again.numpy())
 
 
