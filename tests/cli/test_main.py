@@ -39,7 +39,7 @@ def test_models_shows_size_parameters_and_licence(
     monkeypatch.setattr("querysep.model.bundled_models", lambda: {"tiny": tiny_model})
     heads, row = querysep("models").stdout.splitlines()
     assert heads.split() == ["name", "size", "parameters", "licence"]
-    assert re.fullmatch(r"tiny +0\.1 MB +0\.\d\d M +none", row)
+    assert re.fullmatch(r"tiny +0\.\d MB +0\.\d\d M +none", row)
 
 
 def test_parameters_are_those_that_training_changes(tiny_model: Path) -> None:
