@@ -15,6 +15,7 @@ from querysep.evaluation.open_protocol import OpenProtocol
 from querysep.evaluation.protocol import Row
 from querysep.io.label_bank import BANK_NAME
 from querysep.io.text_map import TEXT_NAME
+from querysep.queries.bank import Bank
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,25 @@ def test_other_ways_to_ask_are_groups_and_what_the_model_lacks_is_said(
     protocol = _protocol(folder, bare, queries=("example", "label", "text"))
     found = {one.name: one.count for one in protocol.summarise(_measure(protocol, "seen"))}
     assert found["by text: the model answers no such query"] == found["by label: the model answers no such query"] == 0
+
+
+def test_a_bank_of_other_recordings_is_asked_like_examples(folder: Path, tiny_model: Path) -> None:
+    pytest.importorskip("lance")
+    protocol = _protocol(folder, tiny_model, queries=("example", "bank"))
+    rows = [row for task in ("seen/0000", "clean/0000") for row in protocol.measure(task)]
+    by_bank = [row for row in rows if row.group == "seen, by bank"]
+    assert [row.label for row in by_bank] == [row.label for row in rows if row.group == "seen"]
+    assert not any(row.task.startswith("clean") for row in rows if row.facts.get("way") == "bank")
+    again = pickle.loads(pickle.dumps(protocol)).measure("seen/0000")
+    assert [row for row in again if row.group == "seen, by bank"] == by_bank
+    assert "estimate" in protocol.sounds(by_bank[0])
+    drawn = protocol._open()
+    part = drawn.draw("seen", 0).parts[0]
+    kept = Bank(protocol._kept().place).find("seen 0 0")  # type: ignore[union-attr]
+    assert {sound.source for sound in kept.sounds} == {
+        Path(drawn.clips[one].path).name for one in drawn.examples(part, 5)
+    }
+    assert Path(part.clip).name not in {sound.source for sound in kept.sounds}
 
 
 def test_other_models_are_asked_about_the_same_mixtures(folder: Path, tiny_model: Path, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def evaluate(
     seed: Annotated[int | None, typer.Option(min=0, help="Of the choice of mixtures.", show_default=False)] = None,
     query_kind: Annotated[
         list[str] | None,
-        typer.Option(help="open: ask by example, label, span or text; again for more.", metavar="KIND"),
+        typer.Option(help="open: ask by example, label, span, text or bank; again for more.", metavar="KIND"),
     ] = None,
     compare: Annotated[
         list[str] | None,

@@ -9,6 +9,7 @@ from querysep.errors import ConfigError, QueryError
 from querysep.evaluation.baselines import ideal_ratio_mask, separate_by_nmf
 from querysep.evaluation.cost import measure_cost
 from querysep.evaluation.metrics import snr_db
+from querysep.evaluation.open_bank import PassingBank
 from querysep.evaluation.open_mixtures import Kind, OpenMixtures
 from querysep.evaluation.open_questions import Way, open_questions
 from querysep.evaluation.open_robustness import Trial, robustness_questions, robustness_tasks
@@ -32,7 +33,7 @@ class OpenProtocol(Protocol):
         mixtures: of each kind.
         seed: of the choice of mixtures.
         device: auto, cpu, cuda or mps.
-        queries: kinds of query to ask by: example, label, span, text.
+        queries: kinds of query to ask by: example, label, span, text, and bank (an entry of up to five recordings).
         compare: other models, by name or folder, asked by example about the same mixtures.
         baselines: slow baselines to measure beside: nmf.
         robustness: measure also what examples, lengths, levels, stereo, time and memory do.
@@ -72,12 +73,13 @@ class OpenProtocol(Protocol):
             raise ConfigError("Two of the models to compare with have the same name. Rename one's folder.")
         self._separators: dict[str, Separator] = {}
         self._drawn: OpenMixtures | None = None
+        self._bank: PassingBank | None = None
         self.data_hash = self._open().data_hash
         self._kinds = self._open().kinds
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave loaded models and lists of recordings behind: another process loads its own."""
-        return self.__dict__ | {"_separators": {}, "_drawn": None}
+        """Leave loaded models, lists of recordings and the bank behind: another process makes its own."""
+        return self.__dict__ | {"_separators": {}, "_drawn": None, "_bank": None}
 
     def settings(self) -> Mapping[str, object]:
         """Return what else decides the figures."""
@@ -126,7 +128,7 @@ class OpenProtocol(Protocol):
             trial = cast(Trial, head.partition(" ")[2])
             return robustness_questions(self._open(), trial, int(index))
         ways: tuple[Way, ...] = ("example",) if compared else self._ways
-        questions = open_questions(self._open(), cast(Kind, head), int(index), ways)
+        questions = open_questions(self._open(), cast(Kind, head), int(index), ways, self._kept())
         if not compared:
             return questions
         return [
@@ -185,8 +187,14 @@ class OpenProtocol(Protocol):
 
     def _load(self, place: str) -> Separator:
         if place not in self._separators:
-            self._separators[place] = Separator.load(place, self._device)
+            bank = self._kept()
+            self._separators[place] = Separator.load(place, self._device, None if bank is None else bank.place)
         return self._separators[place]
+
+    def _kept(self) -> PassingBank | None:
+        if self._bank is None and "bank" in self._ways:
+            self._bank = PassingBank()
+        return self._bank
 
 
 def _compares(head: str) -> bool:

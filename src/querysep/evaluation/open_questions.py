@@ -5,12 +5,14 @@ from typing import Literal
 
 import numpy as np
 
+from querysep.evaluation.open_bank import PassingBank
 from querysep.evaluation.open_mixtures import SAMPLE_RATE, Kind, OpenMixture, OpenMixtures, Part
 from querysep.evaluation.questions import Question
 from querysep.queries.query import Query
 from querysep.types import Audio, FloatArray
 
-Way = Literal["example", "label", "span", "text"]
+Way = Literal["example", "label", "span", "text", "bank"]
+_IN_THE_BANK = 5  # recordings of an entry
 
 
 def audio_query(mixtures: OpenMixtures, indices: Sequence[int]) -> Query:
@@ -18,7 +20,9 @@ def audio_query(mixtures: OpenMixtures, indices: Sequence[int]) -> Query:
     return Query.audio(*(Audio(mixtures.read(index)[None], SAMPLE_RATE) for index in indices))
 
 
-def open_questions(mixtures: OpenMixtures, kind: Kind, index: int, ways: Sequence[Way]) -> list[Question]:
+def open_questions(
+    mixtures: OpenMixtures, kind: Kind, index: int, ways: Sequence[Way], bank: PassingBank | None = None
+) -> list[Question]:
     """Return what is asked about a mixture.
 
     Args:
@@ -26,6 +30,7 @@ def open_questions(mixtures: OpenMixtures, kind: Kind, index: int, ways: Sequenc
         kind: of the mixture.
         index: of the mixture.
         ways: kinds of query; what is not there is asked for by example only, and so is a sound alone.
+        bank: where the sounds are kept that are asked for by bank; without it, none is.
     """
     mixture = mixtures.draw(kind, index)
     asked = ways if kind != "clean" else [way for way in ways if way == "example"]
@@ -43,7 +48,12 @@ def open_questions(mixtures: OpenMixtures, kind: Kind, index: int, ways: Sequenc
                 "beside": "; ".join(other.label for other in mixture.parts if other is not part),
             }
             facts |= {"example": mixtures.clips[example[0]].path} if way == "example" else {}
-            questions.append(_question(mixtures, kind, mixture, part, way, example, whole, facts))
+            if way != "bank":
+                questions.append(_question(mixtures, kind, mixture, part, way, example, whole, facts))
+            elif bank is not None:
+                query = _kept(mixtures, part, f"{kind} {index} {number}", bank)
+                group = f"{part.group}, by {way}"
+                questions.append(Question(group, part.label, query, whole, SAMPLE_RATE, part.wave[None], facts=facts))
     if mixture.absent is not None and "example" in ways:
         questions.append(_absent(mixtures, mixture, whole))
     return questions
@@ -54,7 +64,7 @@ def _question(
     kind: Kind,
     mixture: OpenMixture,
     part: Part,
-    way: Way,
+    way: Literal["example", "label", "span", "text"],
     example: Sequence[int],
     whole: FloatArray,
     facts: dict[str, str],
@@ -85,6 +95,12 @@ def _question(
         case "text":
             query = Query.words(part.label.lower())
     return Question(group, part.label, query, whole, SAMPLE_RATE, target, may_fail=True, facts=facts)
+
+
+def _kept(mixtures: OpenMixtures, part: Part, name: str, bank: PassingBank) -> Query:
+    """Keep up to five other recordings of a part's class under a name."""
+    indices = mixtures.examples(part, _IN_THE_BANK)
+    return bank.keep(name, {mixtures.clips[one].path: Audio(mixtures.read(one)[None], SAMPLE_RATE) for one in indices})
 
 
 def _absent(mixtures: OpenMixtures, mixture: OpenMixture, whole: FloatArray) -> Question:
