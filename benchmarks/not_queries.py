@@ -159,16 +159,18 @@ def main() -> None:
             spectrum = stft(torch.from_numpy(mixture)[None], config.n_fft, config.hop)
             steps = torch.stack([vectors[0] + step * (vectors[0] - vectors[1]) for step, _ in AWAY.values()])
             asked = torch.cat((vectors, steps))
-            wanted, unwanted, *away = model.separator.mask_of_magnitude(
-                spectrum.abs().expand(len(asked), -1, -1), asked
-            )[:, None]
+            heard = model.separator.listen(spectrum.abs())
+            every = [one.expand(len(asked), *one.shape[1:]) for one in heard]
+            wanted, unwanted, *away = model.separator.answer(every, asked, spectrum.shape[-1])[:, None]
             before = snr_db(waves[0], mixture)
             masks = {name: rule(wanted, unwanted) for name, rule in RULES.items()}
             for (name, (_, more)), mask in zip(AWAY.items(), away, strict=True):
                 masks[name] = RULES[USED](mask, unwanted) if more else mask
             if model.presence is not None:
                 gate = PresenceGate(model, vectors, torch.cat([condition.profiles for condition in conditions]))
-                opened = gate(0, torch.from_numpy(mixture)[None], torch.stack((wanted, unwanted)))
+                logits = model.separator.presence_logits(heard, vectors)
+                matches = torch.zeros(2) if logits is None else logits[0]
+                opened = gate(0, torch.from_numpy(mixture)[None], torch.stack((wanted, unwanted)), matches)
                 masks[GATED] = RULES[USED](wanted, unwanted * opened[1])
             for name, mask in masks.items():
                 target = istft(spectrum * mask, config.n_fft, config.hop, len(mixture))[0].numpy()

@@ -146,7 +146,7 @@ def _gains(
         vectors, rule = arranged(parts)
         rule = replace(rule, shared=False)
         masks = model.separator.mask_of_magnitude(spectrum.abs().expand(len(vectors), -1, -1), vectors)[None, :, None]
-        gains = gate(0, torch.from_numpy(mixture)[None], masks[0])[None, :, None, None, :]
+        gains = gate(0, torch.from_numpy(mixture)[None], masks[0], torch.zeros(len(vectors)))[None, :, None, None, :]
         for gated, opened in (("", masks), (", gate", masks * gains)):
             wanted = rule(opened)[0, :, 0]
             for share, shared in SHARES.items():

@@ -155,7 +155,7 @@ def test_a_silent_chunk_has_no_presence_and_stays_open(tiny_model: Path) -> None
     model = load_model(tiny_model, "cpu")
     gate = PresenceGate(model, torch.zeros(2, 16), torch.rand(2, 4))
     masks = torch.rand(2, 1, model.separator.config.n_fft // 2 + 1, 9)
-    assert gate(0, torch.zeros(1, 8 * 320), masks).tolist() == [[1.0], [1.0]]
+    assert gate(0, torch.zeros(1, 8 * 320), masks, torch.zeros(2)).tolist() == [[1.0], [1.0]]
     assert gate.scores == [0.0, 0.0]
 
 

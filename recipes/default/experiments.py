@@ -76,7 +76,7 @@ def presence_auc(network: SeparatorNetwork, items: SeparatorItems) -> float:
     batch = [items[index] for index in range(COUNT)]
     segments, conditions, wanted, anchors = (torch.stack(parts) for parts in zip(*batch, strict=True))
     magnitude = stft(segments.sum(dim=1), network.config.n_fft, network.config.hop).abs()
-    logits = network.presence_logits(magnitude, conditions.flatten(0, 1))
+    logits = network.presence_logits(network.listen(magnitude), conditions.flatten(0, 1))
     if logits is None:
         return float("nan")
     known = pairs_of(anchors, wanted, items.rivals)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from querysep.dsp.stft import stft
 from querysep.errors import AudioError
 from querysep.separation.build import build_separator
 from querysep.separation.config import SeparatorConfig
@@ -159,13 +160,13 @@ def test_a_steady_sound_stays_steady_across_seams(network: SeparatorNetwork) -> 
 
 
 def test_chunks_lie_on_the_grid_and_the_last_ends_with_the_file() -> None:
-    class Recorder(Fake):
-        def mask(self, mixture: Tensor, condition: Tensor) -> Tensor:
-            waves.extend(mixture)
-            return super().mask(mixture, condition)
-
     waves: list[Tensor] = []
-    stream = MaskStream(Recorder(), condition(1.0), MaskRule.each(1))
+
+    def record(start: int, wave: Tensor, masks: Tensor, matches: Tensor) -> Tensor:
+        waves.extend(wave)
+        return torch.ones(1, 1)
+
+    stream = MaskStream(Fake(), condition(1.0), MaskRule.each(1), record)
     ramp = torch.arange(85_001, dtype=torch.float32)[None]
     masks = stream.push(ramp[:, :50_000]) + stream.push(ramp[:, 50_000:]) + stream.finish()
     assert [int(wave[0]) for wave in waves] == [0, 24_000, 48_000, 53_120]
@@ -270,7 +271,7 @@ def test_the_mask_is_interpolated_in_time_without_drift(rate: int) -> None:
 def test_a_gate_hears_every_chunk_in_order_and_closes_what_it_wants() -> None:
     heard: list[tuple[int, int, int]] = []
 
-    def gate(start: int, wave: Tensor, masks: Tensor) -> Tensor:
+    def gate(start: int, wave: Tensor, masks: Tensor, matches: Tensor) -> Tensor:
         np.testing.assert_allclose(wave[:, 0].numpy(), mixture[:, start], atol=1e-6)
         heard.append((start, wave.shape[-1], masks.shape[0]))
         open_ = torch.ones(2, masks.shape[-1])
@@ -283,6 +284,35 @@ def test_a_gate_hears_every_chunk_in_order_and_closes_what_it_wants() -> None:
     np.testing.assert_allclose(targets[0], 0.5 * mixture, atol=1e-5)
     np.testing.assert_allclose(targets[1, :, :47_500], 0.0, atol=1e-6)
     np.testing.assert_allclose(targets[1, :, 48_500:], 0.8 * mixture[:, 48_500:], atol=1e-5)
+
+
+def test_a_mixture_is_listened_to_once_for_all_queries_and_the_gate_is_told_what_matches() -> None:
+    class Listening(Fake):
+        def listen(self, magnitude: Tensor) -> list[Tensor]:
+            listened.append(len(magnitude))
+            return [magnitude, magnitude.mean(dim=(1, 2))]
+
+        def answer(self, heard: list[Tensor], condition: Tensor, frames: int) -> Tensor:
+            return condition[:, :1, None] * (heard[1] > 0.5 * loudness)[:, None, None].expand_as(heard[0])
+
+        def presence_logits(self, heard: list[Tensor], condition: Tensor) -> Tensor:
+            return heard[1][:, None] * condition[None, :, 0]
+
+    def gate(start: int, wave: Tensor, masks: Tensor, matches: Tensor) -> Tensor:
+        told.append(matches)
+        return torch.ones(3, 1)
+
+    listened: list[int] = []
+    told: list[Tensor] = []
+    mixture = np.concatenate((noise(1, 16_000 * 6), noise(1, 16_000 * 6) * 1e-3))
+    loudness = stft(torch.from_numpy(mixture[:1]), CONFIG.n_fft, CONFIG.hop).abs().mean()
+    targets = separated(Listening(), mixture, 16_000, conditions=condition(0.2, 0.5, 0.8), per_channel=True, gate=gate)
+    assert sum(listened) == 2 * len(told)  # each channel of each chunk, whatever the number of queries
+    for number, share in enumerate((0.2, 0.5, 0.8)):
+        np.testing.assert_allclose(targets[number, 0], share * mixture[0], atol=1e-5)
+        np.testing.assert_allclose(targets[number, 1], 0.0, atol=1e-6)
+    for matches in told:
+        torch.testing.assert_close(matches / loudness, torch.tensor([0.2, 0.5, 0.8]), rtol=0.1, atol=0.0)
 
 
 def test_a_gate_may_give_one_gain_for_a_chunk_and_acts_before_the_rule() -> None:

@@ -62,7 +62,9 @@ def test_another_detectors_embeddings_come_to_mean_the_same(start: Model) -> Non
         assert (network.condition(new) - wanted).square().mean() < 0.1 * spread
         assert (start.separator.condition(new) - wanted).square().mean() > 0.3 * spread  # as they are, they do not
         magnitude = torch.rand(1, 1025, 40)
-        said, kept = (one.presence_logits(magnitude, many) for one, many in ((start.separator, old), (network, new)))
+        said, kept = (
+            one.presence_logits(one.listen(magnitude), many) for one, many in ((start.separator, old), (network, new))
+        )
         assert said is not None and kept is not None
         assert float(torch.corrcoef(torch.cat((said, kept)))[0, 1]) > 0.9
     torch.testing.assert_close(network.stem.weight, start.separator.stem.weight, rtol=0, atol=0)

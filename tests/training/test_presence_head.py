@@ -65,9 +65,9 @@ def test_a_long_mixture_is_judged_by_its_likeliest_stretch(frames: int) -> None:
     assert isinstance(network, CompactUnet)
     magnitude, conditions = torch.rand(2, 1025, frames), torch.randn(3, 8)
     with torch.no_grad():
-        logits = network.presence_logits(magnitude, conditions)
+        logits = network.presence_logits(network.listen(magnitude), conditions)
         assert logits is not None
-        one = network.presence_logits(magnitude[1:], conditions[2:])
+        one = network.presence_logits(network.listen(magnitude[1:]), conditions[2:])
     assert logits.shape == (2, 3) and torch.isfinite(logits).all()
     torch.testing.assert_close(one, logits[1:, 2:], rtol=1e-4, atol=1e-5)
 

@@ -15,7 +15,7 @@ from querysep.errors import DataError, QueryError
 from querysep.evaluation.presence_mixtures import Asked, AskedMixture, PresenceMixtures
 from querysep.io.presence_calibration import FEATURES, PresenceCalibration
 from querysep.model import Model
-from querysep.pipeline.presence import HeardWindows, gain_of, hear_windows, matches, presence_features, similarity
+from querysep.pipeline.presence import HeardWindows, gain_of, hear_windows, presence_features, similarity
 from querysep.progress import Progress, silent
 from querysep.queries.examples import Ear
 from querysep.queries.resolve import resolve
@@ -118,6 +118,7 @@ def _measure(model: Model, mixture: AskedMixture) -> tuple[HeardWindows, list[_M
     wave = torch.from_numpy(mixture.wave).to(model.device)
     heard = hear_windows(model.detector, wave)
     spectrum = stft(wave, config.n_fft, config.hop)
+    ours = model.separator.listen(spectrum.abs()[None])
     ear = Ear(model.detector, model.device)
     found = []
     for asked in mixture.asked:
@@ -125,10 +126,11 @@ def _measure(model: Model, mixture: AskedMixture) -> tuple[HeardWindows, list[_M
             (condition,) = resolve([asked.query], ear, model.label_bank)
         except QueryError:  # a silent recording
             continue
-        mask = model.separator.mask_of_magnitude(spectrum.abs()[None], condition.vectors)[0]
+        mask = model.separator.answer(ours, condition.vectors, spectrum.shape[-1])[0]
         target = istft(spectrum * mask, config.n_fft, config.hop, len(wave)).cpu().numpy()
         vector, origin = condition.vectors[0], torch.zeros_like(condition.vectors[0])
-        (match,) = matches(model.separator, wave, condition.vectors[:1])
+        logits = model.separator.presence_logits(ours, condition.vectors)
+        match = spectrum.abs().new_zeros(()) if logits is None else logits[0, 0].float()
         power = spectrum.abs().square()
         features = presence_features(heard, vector, condition.profiles[0], power, mask, origin, match)
         found.append(_Measured(heard, vector, features, _products(asked, target)))

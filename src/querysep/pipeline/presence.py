@@ -13,7 +13,6 @@ from querysep.detection.windows import lengthen
 from querysep.dsp.stft import stft
 from querysep.io.presence_calibration import PresenceCalibration
 from querysep.model import Model
-from querysep.separation.network import SeparatorNetwork
 
 CLOSED_DB = -60.0
 UNCALIBRATED = (
@@ -87,15 +86,6 @@ def presence_features(
     )
 
 
-def matches(
-    separator: SeparatorNetwork, wave: Float[Tensor, " time"], vectors: Float[Tensor, "condition condition_dim"]
-) -> Float[Tensor, " condition"]:
-    """Return the separator's own log-odds that each query is in a mixture; 0 from a network that does not tell."""
-    magnitude = stft(wave[None], separator.config.n_fft, separator.config.hop).abs()
-    logits = separator.presence_logits(magnitude, vectors)
-    return torch.zeros(len(vectors), device=vectors.device) if logits is None else logits[0].float()
-
-
 def similarity(
     heard: HeardWindows, vector: Float[Tensor, " condition_dim"], centre: Float[Tensor, " condition_dim"]
 ) -> Float[Tensor, ""]:
@@ -162,7 +152,7 @@ class PresenceGate:
         self._centre = torch.tensor(centre, device=vectors.device)
         self.scores = [0.0] * len(vectors)
 
-    def __call__(self, start: int, wave: Tensor, masks: Tensor) -> Tensor:
+    def __call__(self, start: int, wave: Tensor, masks: Tensor, matches: Tensor) -> Tensor:
         """Give the gains of a chunk, shape (condition, 1)."""
         gains = torch.ones(len(self.scores), 1, device=masks.device)
         mono = wave.mean(dim=0)
@@ -171,9 +161,8 @@ class PresenceGate:
         config = self._model.separator.config
         heard = hear_windows(self._model.detector, mono)
         power = stft(wave, config.n_fft, config.hop).abs().square()
-        match = matches(self._model.separator, mono, self._vectors)
         for index, (vector, profile) in enumerate(zip(self._vectors, self._profiles, strict=True)):
-            score = self._score(heard, vector, profile, power, masks[index], match[index])
+            score = self._score(heard, vector, profile, power, masks[index], matches[index])
             self.scores[index] = max(self.scores[index], score)
             if not self._keep and self._calibration is not None:
                 gains[index] = gain_of(score, self._calibration.silent_below, self._calibration.open_above)

@@ -126,7 +126,7 @@ class TimeGate:
             wide = padded[:-2] | padded[1:-1] | padded[2:]
             self._open += [wide.astype(np.float32)] * len(part.vectors)
 
-    def __call__(self, start: int, wave: Tensor, masks: Tensor) -> Tensor:
+    def __call__(self, start: int, wave: Tensor, masks: Tensor, matches: Tensor) -> Tensor:
         """Give the gains of a chunk, shape (condition, frame)."""
         at_s = (start + np.arange(masks.shape[-1]) * self._hop) / self._rate
         centres_s = (np.arange(len(self._open[0])) + 0.5) * self._frame_s

@@ -72,7 +72,7 @@ class CompactUnet(SeparatorNetwork):
             PresenceHead(levels[-1], height, config.condition_dim, config.presence_dim) if config.presence_dim else None
         )
 
-    def encode(self, magnitude: Float[Tensor, "batch freq frame"]) -> list[Tensor]:
+    def listen(self, magnitude: Float[Tensor, "batch freq frame"]) -> list[Tensor]:
         """Return the image of each level, from fine to coarse; the last is the bottom's input.
 
         The features do not depend on the level of the input: it is divided by its own root mean square.
@@ -101,7 +101,7 @@ class CompactUnet(SeparatorNetwork):
         """Return the mask before its sigmoid, without the Nyquist bin.
 
         Args:
-            images: from ``encode``, one entry of the batch for each condition.
+            images: from ``listen``, one entry of the batch for each condition.
             condition: shape (batch, condition_dim).
             frames: of the mixture's spectrogram.
         """
@@ -121,15 +121,21 @@ class CompactUnet(SeparatorNetwork):
         cut: Tensor = logits[..., :frames]
         return cut
 
+    def answer(
+        self, heard: list[Tensor], condition: Float[Tensor, "batch condition_dim"], frames: int
+    ) -> Float[Tensor, "batch freq frame"]:
+        """Return the mask, 0..1; the Nyquist bin takes its neighbour's."""
+        mask = torch.sigmoid(self.decode(heard, condition, frames).float())
+        return torch.cat((mask, mask[:, -1:]), dim=1)
+
     def presence_logits(
-        self, magnitude: Float[Tensor, "batch freq frame"], condition: Float[Tensor, "query condition_dim"]
+        self, heard: list[Tensor], condition: Float[Tensor, "query condition_dim"]
     ) -> Float[Tensor, "batch query"] | None:
         """Return the log-odds that what each condition means is in each mixture; None for weights that cannot tell."""
-        return self.presence(self.encode(magnitude)[-1], condition) if self.presence is not None else None
+        return self.presence(heard[-1], condition) if self.presence is not None else None
 
     def mask_of_magnitude(
         self, magnitude: Float[Tensor, "batch freq frame"], condition: Float[Tensor, "batch condition_dim"]
     ) -> Float[Tensor, "batch freq frame"]:
-        """Return the mask, 0..1; the Nyquist bin takes its neighbour's."""
-        mask = torch.sigmoid(self.decode(self.encode(magnitude), condition, magnitude.shape[-1]).float())
-        return torch.cat((mask, mask[:, -1:]), dim=1)
+        """Return the mask, 0..1."""
+        return self.answer(self.listen(magnitude), condition, magnitude.shape[-1])

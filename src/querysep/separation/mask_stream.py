@@ -8,16 +8,18 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+from querysep.dsp.stft import stft
 from querysep.separation.mask_rule import MaskRule
 from querysep.separation.network import SeparatorNetwork
 
 NETWORK_BATCH = 8  # rows in one call of the network: bounds memory
 
-Gate = Callable[[int, Tensor, Tensor], Tensor]
+Gate = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """Says how much of each condition's mask counts, 0..1, shape (condition, frame or 1).
 
 It is given each chunk in order: where it starts in samples, its wave of shape (row, time), both at the model's rate,
-and its masks of shape (condition, row, freq, frame).
+its masks of shape (condition, row, freq, frame), and the network's own log-odds that what each condition means is
+there, shape (condition,), 0 from a network that has no say.
 """
 
 
@@ -105,13 +107,24 @@ class MaskStream:
     ) -> Float[Tensor, "chunk target row freq frame"]:
         chunks, rows, _ = waves.shape
         queries = self._conditions.shape[0]
-        flat = repeat(waves, "chunk row time -> (chunk query row) time", query=queries)
+        magnitude = stft(rearrange(waves, "chunk row time -> (chunk row) time"), self._n_fft, self._hop).abs()
+        heard = [self._network.listen(part) for part in torch.split(magnitude, NETWORK_BATCH)]
+        once = [torch.cat(parts) for parts in zip(*heard, strict=True)]
+        places = torch.arange(chunks * rows, device=magnitude.device)
+        which = repeat(places, "(chunk row) -> (chunk query row)", row=rows, query=queries)
         conditions = repeat(self._conditions, "query dim -> (chunk query row) dim", chunk=chunks, row=rows)
-        parts = zip(torch.split(flat, NETWORK_BATCH), torch.split(conditions, NETWORK_BATCH), strict=True)
-        mask = torch.cat([self._network.mask(wave, condition) for wave, condition in parts])
-        masks = rearrange(mask, "(chunk query row) f t -> chunk query row f t", chunk=chunks, query=queries)
+        parts = zip(torch.split(which, NETWORK_BATCH), torch.split(conditions, NETWORK_BATCH), strict=True)
+        answers = [
+            self._network.answer([one[place] for one in once], condition, magnitude.shape[-1])
+            for place, condition in parts
+        ]
+        masks = rearrange(torch.cat(answers), "(chunk query row) f t -> chunk query row f t", chunk=chunks, row=rows)
         if self._gate is not None:
-            gains = [self._gate(*chunk) for chunk in zip(starts, waves, masks, strict=True)]
+            logits = self._network.presence_logits(once, self._conditions)
+            if logits is None:
+                logits = magnitude.new_zeros(chunks * rows, queries)
+            matches = rearrange(logits.float(), "(chunk row) query -> chunk row query", row=rows).amax(dim=1)
+            gains = [self._gate(*chunk) for chunk in zip(starts, waves, masks, matches, strict=True)]
             masks = masks * torch.stack(gains)[:, :, None, None, :]
         return self._rule(masks)
 

@@ -21,13 +21,36 @@ class SeparatorNetwork(nn.Module, ABC):
     ) -> Float[Tensor, "batch freq frame"]:
         """Return the mask, 0..1, for magnitude spectrograms of any number of frames."""
 
+    def listen(self, magnitude: Float[Tensor, "batch freq frame"]) -> list[Tensor]:
+        """Return what a mixture is to every query: computed once, however many there are.
+
+        Args:
+            magnitude: shape (batch, freq, frame).
+
+        Returns:
+            Tensors whose first dimension is the batch.
+        """
+        return [magnitude]
+
+    def answer(
+        self, heard: list[Tensor], condition: Float[Tensor, "batch condition_dim"], frames: int
+    ) -> Float[Tensor, "batch freq frame"]:
+        """Return the mask, 0..1, of what ``listen`` gave.
+
+        Args:
+            heard: an entry of the batch for each condition.
+            condition: shape (batch, condition_dim).
+            frames: of the mixture.
+        """
+        return self.mask_of_magnitude(heard[0], condition)
+
     def presence_logits(
-        self, magnitude: Float[Tensor, "batch freq frame"], condition: Float[Tensor, "query condition_dim"]
+        self, heard: list[Tensor], condition: Float[Tensor, "query condition_dim"]
     ) -> Float[Tensor, "batch query"] | None:
         """Return the log-odds that what each condition means is in each mixture; None where the network has no say.
 
         Args:
-            magnitude: shape (batch, freq, frame).
+            heard: what ``listen`` gave.
             condition: shape (query, condition_dim); every one is asked of every mixture.
         """
         return None

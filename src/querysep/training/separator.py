@@ -17,7 +17,6 @@ from querysep.errors import DataError
 from querysep.model import Model, ModelConfig, ModelShape, TrainedDetector, save_model
 from querysep.progress import Progress, silent
 from querysep.separation.build import build_separator
-from querysep.separation.compact import CompactUnet
 from querysep.separation.config import SeparatorConfig
 from querysep.separation.network import SeparatorNetwork
 from querysep.training.beginning import begin_from, same_embeddings
@@ -122,7 +121,7 @@ def presence_auc(network: SeparatorNetwork, items: Sequence[Item], rivals: Rival
     logits = []
     for part in torch.split(segments.sum(dim=1), _BATCH):
         magnitude = stft(part.to(device), config.n_fft, config.hop).abs()
-        scores = network.presence_logits(magnitude, conditions.flatten(0, 1).to(device))
+        scores = network.presence_logits(network.listen(magnitude), conditions.flatten(0, 1).to(device))
         if scores is None:
             return {}
         logits.append(scores.float().cpu())
@@ -141,7 +140,7 @@ def answers_for_pairs(network: SeparatorNetwork, magnitude: Tensor, conditions: 
     """Return the masks of two queries for each mixture, and what the network says of presence, if it does.
 
     Args:
-        network: a separator; ours runs its way down once for all queries.
+        network: a separator.
         magnitude: shape (batch, freq, frame).
         conditions: shape (batch, 2, condition_dim).
 
@@ -150,13 +149,9 @@ def answers_for_pairs(network: SeparatorNetwork, magnitude: Tensor, conditions: 
         batch).
     """
     flat = conditions.flatten(0, 1)
-    if not isinstance(network, CompactUnet):
-        return network.mask_of_magnitude(magnitude.repeat_interleave(2, dim=0), flat), None
-    single = network.encode(magnitude)
-    logits = network.presence(single[-1], flat) if network.presence is not None else None
-    images = [image.repeat_interleave(2, dim=0) for image in single]
-    mask = torch.sigmoid(network.decode(images, flat, magnitude.shape[-1]).float())
-    return torch.cat((mask, mask[:, -1:]), dim=1), logits
+    heard = network.listen(magnitude)
+    twice = [one.repeat_interleave(2, dim=0) for one in heard]
+    return network.answer(twice, flat, magnitude.shape[-1]), network.presence_logits(heard, flat)
 
 
 def pairs_of(anchors: Tensor, wanted: Tensor, rivals: Rivals) -> Tensor:
