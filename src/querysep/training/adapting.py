@@ -16,7 +16,7 @@ from querysep.training.separator import Provenance, train_separator
 
 _DETECTOR_SHARE = 0.15  # of the time
 _HEAD = {"head_only": True, "learning_rate": 1e-3, "warmup_steps": 20, "checkpoint_steps": 100}
-_SEPARATOR = {"learning_rate": 3e-4, "warmup_steps": 50, "checkpoint_steps": 100}
+_SEPARATOR = {"optimizer": "adamw", "learning_rate": 3e-4, "warmup_steps": 50, "checkpoint_steps": 100}
 _ANCHORS_PER_CLIP = 3  # a few clips have to serve for many mixtures
 
 

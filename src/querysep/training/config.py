@@ -57,6 +57,8 @@ class SeparatorTraining(TrainingConfig):
     """Settings of the separator's training."""
 
     batch_size: int = Field(12, gt=0, description="mixtures per step; each is asked for two targets")
+    optimizer: Literal["adamw", "muon"] = Field("muon", description="muon: kernels take orthogonal steps")
+    learning_rate: float = Field(5e-3, gt=0, description="largest; a short rise, then a cosine; for adamw rather 1e-3")
     ema_decay: float = Field(0.999, ge=0, lt=1, description="of the averaged weights that are kept at the end")
     mixing: Literal["random", "paper"] = Field(
         "random", description="paper: always two segments of equal energy, whatever sources and gain_db say"
