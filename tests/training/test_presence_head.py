@@ -8,6 +8,7 @@ from toy_catalog import TIME, toy_catalog
 from querysep.separation.build import build_separator
 from querysep.separation.compact import CompactUnet
 from querysep.separation.config import SeparatorConfig
+from querysep.separation.presence_head import PresenceHead
 from querysep.training.config import SeparatorTraining
 from querysep.training.separator import SeparatorModule, pairs_of, presence_auc, presence_loss
 from querysep.training.separator_items import SeparatorItems
@@ -70,6 +71,18 @@ def test_a_long_mixture_is_judged_by_its_likeliest_stretch(frames: int) -> None:
         one = network.presence_logits(network.listen(magnitude[1:]), conditions[2:])
     assert logits.shape == (2, 3) and torch.isfinite(logits).all()
     torch.testing.assert_close(one, logits[1:, 2:], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [1, 8, 11, 12, 13, 33])
+def test_every_column_counts(width: int) -> None:
+    torch.manual_seed(0)
+    head = PresenceHead(channels=4, height=6, condition_dim=8, size=16)
+    image, conditions = torch.rand(1, 4, 6, width), torch.randn(16, 8)
+    for column in range(width):
+        loud = torch.zeros(1, 4, 6, width)
+        loud[..., column] = 50.0
+        with torch.no_grad():
+            assert (head(image + loud, conditions) > head(image, conditions)).any()
 
 
 def test_the_length_of_an_item_is_that_of_its_segments() -> None:

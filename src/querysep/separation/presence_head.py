@@ -39,9 +39,7 @@ class PresenceHead(nn.Module):
         columns = rearrange(functional.relu(self.narrow(image)), "b c h w -> b (c h) w")
         keys, queries = self.key(columns), self.query(condition)
         alike = torch.einsum("bdw,qd->bqw", keys, queries) / keys.shape[1] ** 0.5 + self.bias
-        width = alike.shape[-1]
-        stretches = [
-            torch.logsumexp(alike[..., start : start + _COLUMNS], dim=-1)
-            for start in range(0, max(1, width - _COLUMNS // 2), _COLUMNS)
-        ]
-        return torch.stack(stretches).amax(dim=0)
+        count = max(1, round(alike.shape[-1] / _COLUMNS))
+        stretches = [alike[..., index * _COLUMNS : (index + 1) * _COLUMNS] for index in range(count - 1)]
+        stretches.append(alike[..., (count - 1) * _COLUMNS :])  # a short rest belongs to the last
+        return torch.stack([torch.logsumexp(stretch, dim=-1) for stretch in stretches]).amax(dim=0)
