@@ -1,5 +1,9 @@
 """The whole road on a small set: detector, anchors, separator, model, evaluation; interrupted and resumed."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +18,7 @@ from querysep.anchors.relations import Relations
 from querysep.data.opening import open_recordings
 from querysep.detection.config import DetectorConfig
 from querysep.errors import DataError
-from querysep.model import TrainedDetector, load_detector, load_model
+from querysep.model import TrainedDetector, load_detector, load_model, save_detector
 from querysep.separation.config import SeparatorConfig
 from querysep.training.config import DetectorTraining, SeparatorTraining
 from querysep.training.detector import train_detector
@@ -22,7 +26,7 @@ from querysep.training.separator import Provenance, train_separator
 from querysep.training.separator_items import SeparatorItems
 
 DETECTOR = DetectorConfig(n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4)
-SEPARATOR = SeparatorConfig(architecture="compact", channels=(8, 16), condition_dim=16, condition_hidden=16)
+SEPARATOR = SeparatorConfig(channels=(8, 16), condition_dim=16, condition_hidden=16, presence_dim=8)
 ABOUT = Provenance("tiny", "CC0", "synthetic clips")
 FAST = {"warmup_steps": 2, "checkpoint_steps": 3, "workers": 0, "batch_size": 4, "precision": "float32"}
 
@@ -76,6 +80,28 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(
         one.separator.state_dict().items(), other.separator.state_dict().values(), strict=True
     ):
         np.testing.assert_array_equal(first.numpy(), second.numpy(), err_msg=name)
+
+
+def test_of_several_processes_the_first_writes_the_model(
+    catalog: Path, detector: TrainedDetector, tmp_path: Path
+) -> None:
+    save_detector(tmp_path / "detector", detector.network, detector.labels)
+    shapes = {"detector": DETECTOR.model_dump(mode="json"), "separator": SEPARATOR.model_dump(mode="json")}
+    (tmp_path / "tiny.yaml").write_text(json.dumps(shapes))  # which is YAML
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    command += ["-m", "querysep", "train", "separator", "--data", str(catalog), "--preset", "tiny.yaml"]
+    command += ["--detector", "detector", "-o", "out", *(f"--set={key}={value}" for key, value in FAST.items())]
+    done = subprocess.run(
+        [*command, "--set=steps=2"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.splitlines().count("out/model") == 1
+    assert load_model(tmp_path / "out" / "model", "cpu").separator.config == SEPARATOR
 
 
 def test_pairs_have_equal_energy_and_come_again_with_the_same_number(catalog: Path) -> None:

@@ -58,9 +58,12 @@ def train_detector(
     from querysep.data.opening import open_recordings
     from querysep.model import load_detector, load_preset
     from querysep.training import detector
+    from querysep.training.batches import Crowd
     from querysep.training.config import DetectorTraining
 
     training = _settings(DetectorTraining, settings or [])
+    first = Crowd.here().rank == 0
+    quiet = quiet or not first
     with progress_bar(quiet=quiet) as progress:
         shape = load_preset(preset).detector
         opened = open_recordings(data, shape.sample_rate, progress=progress)
@@ -69,7 +72,7 @@ def train_detector(
         weights = detector.train_detector(
             recordings, shape, training, output, load_detector(start) if start else None, progress
         )
-    show_paths([weights])
+    show_paths([weights] if first else [])
 
 
 @train.command("separator")
@@ -93,9 +96,12 @@ def train_separator(
     _need_lightning()
     from querysep.model import load_detector, load_model, load_preset
     from querysep.training import separator
+    from querysep.training.batches import Crowd
     from querysep.training.config import SeparatorTraining
 
     training = _settings(SeparatorTraining, settings or [])
+    first = Crowd.here().rank == 0
+    quiet = quiet or not first
     provenance = separator.Provenance(name, licence, trained_on)
     with progress_bar(quiet=quiet) as progress:
         weights = separator.train_separator(
@@ -108,7 +114,7 @@ def train_separator(
             progress,
             start=load_model(start, "cpu") if start else None,
         )
-    show_paths([weights])
+    show_paths([weights] if first else [])
 
 
 @train.command("adapt")

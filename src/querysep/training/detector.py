@@ -21,6 +21,7 @@ from querysep.errors import ConfigError, DataError
 from querysep.model import TrainedDetector, save_detector
 from querysep.progress import Progress, silent
 from querysep.training.balance import trainable
+from querysep.training.batches import Crowd
 from querysep.training.config import DetectorTraining
 from querysep.training.detector_items import DetectorItems
 from querysep.training.lessons import listen
@@ -236,7 +237,8 @@ def train_detector(
         items = listen(items, network, teacher, training, folder / "lessons", progress)
     trained = run(module, items, folder, progress)
     weights = folder / "detector"
-    save_detector(weights, trained, labels)
+    if Crowd.here().rank == 0:
+        save_detector(weights, trained, labels)
     return weights
 
 

@@ -19,6 +19,7 @@ from querysep.progress import Progress, silent
 from querysep.separation.build import build_separator
 from querysep.separation.config import SeparatorConfig
 from querysep.separation.network import SeparatorNetwork
+from querysep.training.batches import Crowd
 from querysep.training.beginning import begin_from, same_embeddings
 from querysep.training.config import SeparatorTraining
 from querysep.training.runner import QueryModule, is_begun, run
@@ -249,6 +250,9 @@ def train_separator(
     items = SeparatorItems(catalog, training)
     module = SeparatorModule(network, training, _validation(catalog), items.rivals)
     trained = run(module, items, folder, progress)
+    model = folder / "model"
+    if Crowd.here().rank:
+        return model  # the first process writes it
     config = ModelConfig(
         name=provenance.name,
         licence=provenance.licence,
@@ -256,7 +260,6 @@ def train_separator(
         labels=detector.labels,
         shape=ModelShape(detector=detector.network.config, separator=shape),
     )
-    model = folder / "model"
     bank = label_bank(catalog, detector.network)
     if start is not None and start.label_bank is not None and same_embeddings(start, catalog):
         bank = joined(bank, detector.labels, start.label_bank, start.labels)
