@@ -1,11 +1,11 @@
-"""Compare separators that were trained on one anchor catalog: python experiments.py ANCHORS RUN...
+"""Compare separators that were trained on one anchor catalog: python experiments.py ANCHORS RUN... [--count N].
 
 Each run is the folder of a `querysep train separator`; its averaged weights at the end count. All answer the same
 mixtures of the validation side, 2 s each; the first run is the one that the others are compared with, mixture by
 mixture. Prints a table.
 """
 
-import sys
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +23,6 @@ from querysep.training.config import SeparatorTraining
 from querysep.training.separator import pairs_of
 from querysep.training.separator_items import SeparatorItems
 
-COUNT = 400
 BATCH = 16
 FLOOR_DB = 40.0  # an error so far below the mixture counts no more
 PLAIN = {"mixing": "paper", "own_query_share": 0.0, "absent_share": 0.0, "queries": 1, "seed": 11}
@@ -59,21 +58,20 @@ def answers_db(network: SeparatorNetwork, segments: Tensor, conditions: Tensor, 
         part = slice(first, first + BATCH)
         mixture = segments[part].sum(dim=1, keepdim=True)
         targets = segments[part, :2] * wanted[part, :, None]
-        answers = network(mixture.repeat_interleave(2, dim=0), conditions[part].flatten(0, 1)).unflatten(0, (-1, 2))[
-            :, :, 0
-        ]
+        answers = network(mixture.repeat_interleave(2, dim=0), conditions[part].flatten(0, 1))
+        answers = answers[:, 0].unflatten(0, (-1, 2))
         before = (mixture - targets).square().sum(dim=-1)
         energy = mixture.square().sum(dim=-1)
         before = torch.where(before < 1e-6 * energy, energy, before)  # alone: the mixture is the answer
-        after = (answers - targets).square().sum(dim=-1).clamp(min=1e-4 * energy)
+        after = (answers - targets).square().sum(dim=-1).clamp(min=10.0 ** (-FLOOR_DB / 10.0) * energy)
         found.append(10.0 * torch.log10(before / after))
     return torch.cat(found).double().numpy()
 
 
 @torch.inference_mode()
-def presence_auc(network: SeparatorNetwork, items: SeparatorItems) -> float:
+def presence_auc(network: SeparatorNetwork, items: SeparatorItems, count: int) -> float:
     """Return how often a query scores higher in its own mixture than one of an absent class; NaN if it scores none."""
-    batch = [items[index] for index in range(COUNT)]
+    batch = [items[index] for index in range(count)]
     segments, conditions, wanted, anchors = (torch.stack(parts) for parts in zip(*batch, strict=True))
     magnitude = stft(segments.sum(dim=1), network.config.n_fft, network.config.hop).abs()
     logits = network.presence_logits(network.listen(magnitude), conditions.flatten(0, 1))
@@ -84,7 +82,7 @@ def presence_auc(network: SeparatorNetwork, items: SeparatorItems) -> float:
     return float((there[:, None] > absent[None, ::7]).double().mean())
 
 
-def main(anchors: str, runs: Sequence[Path]) -> None:
+def main(anchors: str, runs: Sequence[Path], count: int) -> None:
     """Print the table."""
     catalog: Catalog = read_catalog(anchors)
     print(f"| run | steps | minutes | {' | '.join(KINDS)} | absent | against the first | presence AUC |")
@@ -96,7 +94,7 @@ def main(anchors: str, runs: Sequence[Path]) -> None:
         absent = float("nan")
         for kind, settings in KINDS.items():
             items = SeparatorItems(catalog, SeparatorTraining.model_validate(settings), "validation")
-            batch = [items[index] for index in range(COUNT)]
+            batch = [items[index] for index in range(count)]
             segments, conditions, wanted, _ = (torch.stack(parts) for parts in zip(*batch, strict=True))
             values = answers_db(network, segments, conditions, wanted)
             there = wanted.numpy() > 0
@@ -108,11 +106,16 @@ def main(anchors: str, runs: Sequence[Path]) -> None:
                 reference = pairs if reference is None else reference
                 low, high = bootstrap_interval(pairs - reference)
                 own = f"{(pairs - reference).mean():+.2f} ({low:+.2f} to {high:+.2f})"
-                told = presence_auc(network, items)
+                told = presence_auc(network, items, count)
         row = [run.name, str(steps), f"{minutes:.0f}", *cells, f"{absent:.1f}", own, f"{told:.3f}"]
         print(f"| {' | '.join(row)} |", flush=True)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(sys.argv[1], [Path(one) for one in sys.argv[2:]])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("anchors")
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--count", type=int, default=400, help="mixtures of each kind")
+    given = parser.parse_args()
+    main(given.anchors, given.runs, given.count)
