@@ -32,7 +32,9 @@ class Take:
 
 TARGET = Take("btanks-data", "usr/share/games/btanks/data/sounds/helicopter.ogg", 0.0, LENGTH_S)
 RESIDUAL = Take("btanks-data", "usr/share/games/btanks/data/sounds/ambient/country.ogg", 50.0, LENGTH_S)
-QUERY = Take("scorched3d-data", "usr/share/games/scorched3d/data/globalmods/apoc/data/wav/misc/helicopter.wav", 0.0, 5.5)
+QUERY = Take(
+    "scorched3d-data", "usr/share/games/scorched3d/data/globalmods/apoc/data/wav/misc/helicopter.wav", 0.0, 5.5
+)
 BIRD_QUERY = Take(
     "scorched3d-data", "usr/share/games/scorched3d/data/globalmods/none/data/wav/misc/gull4.wav", 0.0, 1.0
 )
