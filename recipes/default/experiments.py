@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from querysep.anchors.catalog import Catalog, read_catalog
-from querysep.dsp.stft import stft
 from querysep.evaluation.metrics import bootstrap_interval
 from querysep.model import load_model
 from querysep.separation.network import SeparatorNetwork
 from querysep.training.config import SeparatorTraining
-from querysep.training.separator import pairs_of
+from querysep.training.separator import presence_auc
 from querysep.training.separator_items import SeparatorItems
 
 BATCH = 16
@@ -68,20 +67,6 @@ def answers_db(network: SeparatorNetwork, segments: Tensor, conditions: Tensor, 
     return torch.cat(found).double().numpy()
 
 
-@torch.inference_mode()
-def presence_auc(network: SeparatorNetwork, items: SeparatorItems, count: int) -> float:
-    """Return how often a query scores higher in its own mixture than one of an absent class; NaN if it scores none."""
-    batch = [items[index] for index in range(count)]
-    segments, conditions, wanted, anchors = (torch.stack(parts) for parts in zip(*batch, strict=True))
-    magnitude = stft(segments.sum(dim=1), network.config.n_fft, network.config.hop).abs()
-    logits = network.presence_logits(network.listen(magnitude), conditions.flatten(0, 1))
-    if logits is None:
-        return float("nan")
-    known = pairs_of(anchors, wanted, items.rivals)
-    there, absent = logits[known == 1], logits[known == 0]
-    return float((there[:, None] > absent[None, ::7]).double().mean())
-
-
 def main(anchors: str, runs: Sequence[Path], count: int) -> None:
     """Print the table."""
     catalog: Catalog = read_catalog(anchors)
@@ -106,7 +91,7 @@ def main(anchors: str, runs: Sequence[Path], count: int) -> None:
                 reference = pairs if reference is None else reference
                 low, high = bootstrap_interval(pairs - reference)
                 own = f"{(pairs - reference).mean():+.2f} ({low:+.2f} to {high:+.2f})"
-                told = presence_auc(network, items, count)
+                told = presence_auc(network, batch, items.rivals).get("validation_presence_auc", float("nan"))
         row = [run.name, str(steps), f"{minutes:.0f}", *cells, f"{absent:.1f}", own, f"{told:.3f}"]
         print(f"| {' | '.join(row)} |", flush=True)
 
