@@ -84,6 +84,34 @@ def test_classes_are_drawn_alike_unless_told_otherwise() -> None:
     np.testing.assert_allclose(class_weights(counts, 100, balance=1.0), [1 / 3] * 3)
 
 
+def test_pairs_are_mixed_as_often_as_asked_for() -> None:
+    pairs = (("Speech", "Bell"), ("Animal", "Rain"))
+    mixes = _mixes(SeparatorTraining(pairs=pairs, pair_share=1.0, sources=(1, 0, 0)), 200)
+    met = Counter((first.label, second.label) for (first, second), _, _ in mixes)
+    assert met["Speech", "Bell"] > 60
+    kinds = {first for first, second in met if second == "Rain"}
+    assert kinds >= {"Dog", "Cat", "Animal", "Bark"}  # what the ontology says of Bark, no clip's labels do
+    assert {second for _, second in met} == {"Bell", "Rain"}
+    half = Counter(
+        (first.label, second.label)
+        for (first, second), _, _ in _mixes(SeparatorTraining(pairs=pairs, pair_share=0.5, sources=(1, 0, 0)), 200)
+    )
+    assert 70 < sum(half[pair] for pair in met) < 150
+
+
+def test_a_pair_whose_classes_never_go_together_is_drawn_from_all_classes_instead() -> None:
+    mixes = _mixes(SeparatorTraining(pairs=(("Animal", "Dog"),), pair_share=1.0, sources=(0, 0, 1)), 100)
+    assert all(len(anchors) >= 2 for anchors, _, _ in mixes)
+    assert Counter(len(anchors) for anchors, _, _ in mixes)[4] > 20
+
+
+def test_a_pair_of_an_unknown_class_is_named() -> None:
+    with pytest.raises(DataError, match="'Trombone' or a kind of it"):
+        SeparatorItems(toy_catalog(), SeparatorTraining(pairs=(("Speech", "Trombone"),), pair_share=0.5))
+    with pytest.raises(ValueError, match="pair_share needs pairs"):
+        SeparatorTraining(pair_share=0.5)
+
+
 def test_items_come_again_with_the_same_number() -> None:
     one, other = (SeparatorItems(toy_catalog(), SeparatorTraining(hard_share=0.5)) for _ in range(2))
     for index in (0, 5, 3):

@@ -72,6 +72,11 @@ class SeparatorTraining(TrainingConfig):
     min_score: float = Field(0.0, ge=0, le=1, description="anchors below it are not trained on")
     min_purity: float = Field(0.0, ge=0, le=1, description="anchors below it are not trained on")
     hard_share: float = Field(0.0, ge=0, le=1, description="mixtures whose second segment is of a class that is alike")
+    pairs: tuple[tuple[str, str], ...] = Field(
+        (), description="classes that are often heard together, with their kinds: the first segment is of the one, "
+        "the others are of the other"
+    )
+    pair_share: float = Field(0.0, ge=0, le=1, description="mixtures of one of the pairs")
     own_query_share: float = Field(0.25, ge=0, le=1, description="queries taken from the target itself")
     absent_share: float = Field(0.1, ge=0, le=1, description="queries of a class that is not in the mixture")
     alone_share: float = Field(
@@ -89,6 +94,8 @@ class SeparatorTraining(TrainingConfig):
     def _shares(self) -> "SeparatorTraining":
         if min(self.sources) < 0 or sum(self.sources) <= 0:
             raise ValueError(f"sources must be three shares of at least 0, not all 0; got {list(self.sources)}")
+        if self.pair_share and not self.pairs:
+            raise ValueError("pair_share needs pairs, such as [[Speech, Music]]")
         return self
 
     @property

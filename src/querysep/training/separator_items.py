@@ -96,7 +96,8 @@ class SeparatorItems(Dataset[Item]):
     def __init__(self, catalog: Catalog, training: SeparatorTraining, split: Split = "train") -> None:
         self._catalog = catalog
         self._training = training
-        self.rivals = Rivals(catalog.anchors, relations_of(anchor.labels for anchor in catalog.anchors))
+        self._relations = relations_of(anchor.labels for anchor in catalog.anchors)
+        self.rivals = Rivals(catalog.anchors, self._relations)
         by_class: dict[str, list[int]] = {}
         clips: dict[str, set[str]] = {}
         for index, anchor in enumerate(catalog.anchors):
@@ -120,6 +121,7 @@ class SeparatorItems(Dataset[Item]):
         counts = np.array([len(members) for members in self._members])
         self._weights = class_weights(counts, balance=training.class_balance)
         self._near = self._nearest() if training.hard_share else []
+        self._pairs = [(self._kinds(first), self._kinds(second)) for first, second in training.pairs]
 
     def __getitem__(self, index: int) -> Item:
         """Return (segments, conditions, wanted, anchors) of mixture ``index``, see ``Mix``; there is no end of them."""
@@ -164,6 +166,10 @@ class SeparatorItems(Dataset[Item]):
         return Mix(segments, torch.from_numpy(conditions), torch.tensor([1.0, 0.0]), (first,), (first, absent))
 
     def _choose(self, count: int, rng: np.random.Generator) -> list[int]:
+        if self._pairs and rng.random() < self._training.pair_share:
+            paired = self._choose_pair(count, rng)
+            if len(paired) > 1:
+                return paired
         first = self._draw(rng)
         chosen = [first]
         if rng.random() < self._training.hard_share:
@@ -179,6 +185,28 @@ class SeparatorItems(Dataset[Item]):
         if len(chosen) < 2:
             raise DataError(_RELATED)
         return chosen
+
+    def _choose_pair(self, count: int, rng: np.random.Generator) -> list[int]:
+        """Draw from one of the pairs, anchor by anchor, as many as are unrelated."""
+        firsts, others = self._pairs[rng.integers(len(self._pairs))]
+        chosen = [int(rng.choice(firsts))]
+        for index in rng.choice(others, size=_TRIES):
+            if len(chosen) < count and all(self.rivals.unrelated(int(index), other) for other in chosen):
+                chosen.append(int(index))
+        return chosen
+
+    def _kinds(self, wanted: str) -> NDArray[np.int64]:
+        """Return the anchors of a class and of all its kinds."""
+        found = [
+            members
+            for label, members in zip(self._labels, self._members, strict=True)
+            if label == wanted or wanted in self._relations.ancestors(label)
+        ]
+        if not found:
+            raise DataError(
+                f"No class that is trained on is '{wanted}' or a kind of it; take it out of the setting 'pairs'."
+            )
+        return np.concatenate(found)
 
     def _draw(self, rng: np.random.Generator) -> int:
         return int(rng.choice(self._members[rng.choice(len(self._members), p=self._weights)]))
