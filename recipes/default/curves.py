@@ -1,4 +1,4 @@
-"""Draw the curves of the second and third sitting: python curves.py LOGS OUTPUT.png."""
+"""Draw the curves of the second, third and fourth sitting: python curves.py LOGS OUTPUT.png."""
 
 import csv
 import sys
@@ -7,13 +7,14 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 logs, output = (Path(argument) for argument in sys.argv[1:3])
-figure = Figure(figsize=(15, 3.6), dpi=100, layout="constrained")
+figure = Figure(figsize=(20, 3.6), dpi=100, layout="constrained")
 for axes, (name, validation, title) in zip(
-    figure.subplots(1, 3),
+    figure.subplots(1, 4),
     (
         ("detector-with-teacher.csv", "validation_map", "Detector: mean average precision, validation side"),
         ("separator-second-sitting.csv", "validation_sdri_db", "Separator, second sitting: SDRi, dB, validation side"),
         ("separator-third-sitting.csv", "validation_sdri_db", "Separator, third sitting: SDRi, dB, validation side"),
+        ("separator-fourth-sitting.csv", "validation_presence_auc", "Separator, fourth sitting: presence AUC"),  # see README
     ),
     strict=True,
 ):

@@ -1,8 +1,8 @@
-"""Compare separators that were trained on one anchor catalog: python experiments.py ANCHORS RUN... [--count N].
+"""Compare separators that were trained on one anchor catalog: python experiments.py ANCHORS RUN... [--count N] [--split S].
 
 Each run is the folder of a `querysep train separator`; its averaged weights at the end count. All answer the same
-mixtures of the validation side, 2 s each; the first run is the one that the others are compared with, mixture by
-mixture. Prints a table.
+mixtures of the validation side, 2 s each (or of the training side, which tells how much a run has learnt by heart); the
+first run is the one that the others are compared with, mixture by mixture. Prints a table.
 """
 
 import argparse
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from querysep.anchors.catalog import Catalog, read_catalog
+from querysep.data.manifest import Split
 from querysep.evaluation.metrics import bootstrap_interval
 from querysep.model import load_model
 from querysep.separation.network import SeparatorNetwork
@@ -24,11 +25,20 @@ from querysep.training.separator_items import SeparatorItems
 
 BATCH = 16
 FLOOR_DB = 40.0  # an error so far below the mixture counts no more
-PLAIN = {"mixing": "paper", "own_query_share": 0.0, "absent_share": 0.0, "queries": 1, "seed": 11}
+PLAIN: dict[str, object] = {"mixing": "paper", "own_query_share": 0.0, "absent_share": 0.0, "queries": 1, "seed": 11}
 KINDS: dict[str, dict[str, object]] = {
     "two sources": PLAIN,
     "own query": PLAIN | {"own_query_share": 1.0},
     "three sources": PLAIN | {"mixing": "random", "gain_db": 0.0, "sources": (0, 1, 0)},
+    "speech, music": PLAIN | {"pairs": [("Speech", "Music")], "pair_share": 1.0},
+    "four instruments": PLAIN
+    | {
+        "mixing": "random",
+        "gain_db": 0.0,
+        "sources": (0, 0, 1),
+        "pairs": [("Musical instrument", "Musical instrument")],
+        "pair_share": 1.0,
+    },
     "alone": PLAIN | {"alone_share": 1.0},
 }
 
@@ -67,7 +77,7 @@ def answers_db(network: SeparatorNetwork, segments: Tensor, conditions: Tensor, 
     return torch.cat(found).double().numpy()
 
 
-def main(anchors: str, runs: Sequence[Path], count: int) -> None:
+def main(anchors: str, runs: Sequence[Path], count: int, split: Split) -> None:
     """Print the table."""
     catalog: Catalog = read_catalog(anchors)
     print(f"| run | steps | minutes | {' | '.join(KINDS)} | absent | against the first | presence AUC |")
@@ -78,7 +88,7 @@ def main(anchors: str, runs: Sequence[Path], count: int) -> None:
         cells, own = [], ""
         absent = float("nan")
         for kind, settings in KINDS.items():
-            items = SeparatorItems(catalog, SeparatorTraining.model_validate(settings), "validation")
+            items = SeparatorItems(catalog, SeparatorTraining.model_validate(settings), split)
             batch = [items[index] for index in range(count)]
             segments, conditions, wanted, _ = (torch.stack(parts) for parts in zip(*batch, strict=True))
             values = answers_db(network, segments, conditions, wanted)
@@ -102,5 +112,6 @@ if __name__ == "__main__":
     parser.add_argument("anchors")
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--count", type=int, default=400, help="mixtures of each kind")
+    parser.add_argument("--split", choices=("validation", "train"), default="validation", help="side of the mixtures")
     given = parser.parse_args()
-    main(given.anchors, given.runs, given.count)
+    main(given.anchors, given.runs, given.count, given.split)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From nothing to the bundled weights: data, detector, anchors, separator, evaluation; three sittings.
+# From nothing to the bundled weights: data, detector, anchors, separator, evaluation; four sittings.
 # Needs a Debian 12 machine (for the packages), and `pip install -c constraints.txt -e '.[train,data,text,eval,distill]'`.
 # Every step resumes where it was cut short. Give the working folder as the only argument.
 set -euo pipefail
@@ -34,12 +34,19 @@ querysep train separator --data anchors --detector detector/detector --from firs
   --set sources=[0.75,0.2,0.05] --set own_query_share=0.15 --set alone_share=0.08
 
 # Third sitting: the separator once more, with Muon. The last 22 minutes ran as two processes (torchrun --nproc-per-node 2 --no-python).
-querysep train separator --data anchors --detector detector/detector --from second/model -o separator --name default \
-  --licence "CC-BY-SA-4.0; the recordings keep their own free licences, listed in ATTRIBUTION.md" \
-  --trained-on "the open sound set (querysep data build open), real recordings and rendered instruments of Debian 12 packages; recipes/default" \
+querysep train separator --data anchors --detector detector/detector --from second/model -o third \
   --set minutes=70 --set steps=200000 --set batch_size=12 --set optimizer=muon --set learning_rate=0.006 --set warmup_steps=60 \
   --set ema_decay=0.998 --set checkpoint_steps=200 --set validation_steps=250 --set workers=0 --set precision=float32 \
   --set sources=[0.75,0.2,0.05] --set own_query_share=0.15 --set alone_share=0.12 --set snr_floor_db=30
+
+# Fourth sitting: speech meets music, and instruments instruments, in three mixtures of ten.
+querysep train separator --data anchors --detector detector/detector --from third/model -o separator --name default \
+  --licence "CC-BY-SA-4.0; the recordings keep their own free licences, listed in ATTRIBUTION.md" \
+  --trained-on "the open sound set (querysep data build open), real recordings and rendered instruments of Debian 12 packages; recipes/default" \
+  --set minutes=73 --set steps=200000 --set batch_size=12 --set optimizer=muon --set learning_rate=0.004 --set warmup_steps=60 \
+  --set ema_decay=0.998 --set checkpoint_steps=200 --set validation_steps=400 --set workers=0 --set precision=float32 \
+  --set sources=[0.65,0.2,0.15] --set own_query_share=0.15 --set alone_share=0.12 --set snr_floor_db=30 --set weight_decay=0.05 \
+  --set 'pairs=[[Speech,Music],[Musical instrument,Musical instrument]]' --set pair_share=0.3
 
 querysep calibrate open --model separator/model
 querysep labels --model separator/model --text

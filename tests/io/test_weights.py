@@ -44,6 +44,24 @@ def test_half_precision_is_widened(tmp_path: Path) -> None:
     assert tensors["a"].dtype == torch.float32 and tensors["n"].dtype == torch.int64
 
 
+def test_what_float16_cannot_hold_stays_as_it_is(tmp_path: Path) -> None:
+    given = {"var": torch.tensor([1.5, 222_475.0]), "weight": torch.tensor([1.5])}
+    write_folder(tmp_path / "half", {}, given, "", half=True)
+    assert load_file(tmp_path / "half" / "model.safetensors")["weight"].dtype == torch.float16
+    _, tensors, _ = read_folder(tmp_path / "half")
+    assert torch.equal(tensors["var"], given["var"])
+
+
+def test_weights_that_are_not_finite_are_neither_written_nor_read(tmp_path: Path) -> None:
+    write_folder(tmp_path / "model", {}, {"a": torch.ones(1)}, "")
+    with pytest.raises(OutputError, match=r"1 of 2 tensors .* \('b' is the first\)"):
+        write_folder(tmp_path / "other", {}, {"a": torch.ones(1), "b": torch.tensor([torch.inf])}, "")
+    assert not (tmp_path / "other").exists()
+    save_file({"a": torch.tensor([torch.nan])}, tmp_path / "model" / "model.safetensors")
+    with pytest.raises(WeightsError, match="not finite"):
+        read_folder(tmp_path / "model")
+
+
 def test_a_full_folder_is_refused_and_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "model"
     folder.mkdir()

@@ -9,7 +9,7 @@ from synthetic_set import make_set
 from querysep.data.opening import open_recordings
 from querysep.detection.config import DetectorConfig
 from querysep.detection.htsat import Htsat
-from querysep.errors import ConfigError
+from querysep.errors import ConfigError, DataError
 from querysep.model import TrainedDetector, load_detector
 from querysep.separation.compact import CompactUnet
 from querysep.separation.config import SeparatorConfig
@@ -49,6 +49,13 @@ def test_the_best_weights_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert set(seen) == {0.2, 0.6, 0.4}
     for name, weight in network.state_dict().items():
         torch.testing.assert_close(weight, seen[0.6][name])
+
+
+def test_a_figure_that_is_no_number_stops_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_set(tmp_path)
+    _figures(monkeypatch, [float("nan"), 0.6, 0.4])
+    with pytest.raises(DataError, match="At step 2 the figure validation_map became nan"):
+        _train(tmp_path, tmp_path / "run", steps=6)
 
 
 def test_the_last_weights_are_looked_at_when_time_is_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from querysep.errors import OutputError, WeightsError
+from querysep.errors import OutputError, QuerysepError, WeightsError
 
 CONFIG_NAME = "config.json"
 TENSORS_NAME = "model.safetensors"
@@ -72,7 +72,7 @@ def read_folder(folder: Path) -> tuple[Any, dict[str, Tensor], str]:
         The parsed config, the tensors (float32 where they were stored as float16), and a short content hash.
 
     Raises:
-        WeightsError: the folder or one of its files is missing or damaged.
+        WeightsError: the folder or one of its files is missing or damaged, or a tensor has values that are not finite.
     """
     if not folder.is_dir():
         raise WeightsError(f"There is no weights folder at '{folder}'. See `querysep models` for what is bundled.")
@@ -89,8 +89,24 @@ def read_folder(folder: Path) -> tuple[Any, dict[str, Tensor], str]:
         raise WeightsError(
             f"'{folder / TENSORS_NAME}' is damaged or incomplete ({error}). Copy the model again."
         ) from error
+    _refuse_infinite(tensors, WeightsError, "Cannot use the weights folder", folder)
     widened = {name: tensor.float() if tensor.dtype == torch.float16 else tensor for name, tensor in tensors.items()}
     return config, widened, content_hash(folder)
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    """Return the tensor as float16, unless a value would become infinite, as large variances of a BatchNorm do."""
+    narrow = tensor.half()
+    return narrow if torch.isfinite(narrow).all() else tensor
+
+
+def _refuse_infinite(tensors: Mapping[str, Tensor], error: type[QuerysepError], what: str, folder: Path) -> None:
+    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise error(
+            f"{what} '{folder}': {len(broken)} of {len(tensors)} tensors have values that are not finite "
+            f"('{broken[0]}' is the first). Train again from weights that are whole."
+        )
 
 
 def content_hash(folder: Path) -> str:
@@ -118,16 +134,17 @@ def write_folder(
         config: what goes to config.json.
         tensors: what goes to model.safetensors.
         card: text of the model card.
-        half: store floating-point tensors as float16.
+        half: store floating-point tensors as float16; those with a value that float16 cannot hold stay as they are.
         beside: content of more files, by name.
 
     Raises:
-        OutputError: the folder holds something, or cannot be written.
+        OutputError: the folder holds something, or cannot be written, or a tensor has values that are not finite.
     """
+    _refuse_infinite(tensors, OutputError, "Nothing was written to", folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(f"'{folder}' exists already. Choose a new folder, or remove this one first.")
     stored = {
-        name: (tensor.half() if half and tensor.is_floating_point() else tensor).contiguous().clone()
+        name: (_halved(tensor) if half and tensor.is_floating_point() else tensor).contiguous().clone()
         for name, tensor in tensors.items()
     }
     try:

@@ -1,5 +1,6 @@
 """What happens beside the steps of a training: telling how far it is, and looking at the validation side."""
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from querysep.errors import DataError
 from querysep.progress import Progress
 from querysep.training.config import TrainingConfig
 
@@ -49,7 +51,7 @@ class Validation(Callback):
         self._since = 0
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Look, every so many steps and after the last."""
+        """Look, every so many steps and after the last; raise ``DataError`` where the figure is not a number."""
         is_last = module.is_time_up or trainer.global_step == self._config.steps
         if trainer.global_step % self._config.validation_steps and not is_last:
             return
@@ -58,7 +60,12 @@ class Validation(Callback):
             return
         for name, value in figures.items():
             module.log(name, value)
-        counts = next(iter(figures.values()))
+        counted, counts = next(iter(figures.items()))
+        if not math.isfinite(counts):
+            raise DataError(
+                f"At step {trainer.global_step} the figure {counted} became {counts}: the averaged weights are broken. "
+                "Lower the learning rate and begin again in a new folder."
+            )
         if self._best is None or counts > self._best:
             self._best, self._since = counts, 0
             if trainer.is_global_zero:
