@@ -1,4 +1,4 @@
-"""Compare separators that were trained on one anchor catalog: python experiments.py ANCHORS RUN... [--count N] [--split S].
+"""Compare separators of one anchor catalog: python experiments.py ANCHORS RUN... [--count N] [--split S].
 
 Each run is the folder of a `querysep train separator`; its averaged weights at the end count. All answer the same
 mixtures of the validation side, 2 s each (or of the training side, which tells how much a run has learnt by heart); the

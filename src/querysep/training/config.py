@@ -73,8 +73,9 @@ class SeparatorTraining(TrainingConfig):
     min_purity: float = Field(0.0, ge=0, le=1, description="anchors below it are not trained on")
     hard_share: float = Field(0.0, ge=0, le=1, description="mixtures whose second segment is of a class that is alike")
     pairs: tuple[tuple[str, str], ...] = Field(
-        (), description="classes that are often heard together, with their kinds: the first segment is of the one, "
-        "the others are of the other"
+        (),
+        description="classes that are often heard together, with their kinds: the first segment is of the one, "
+        "the others are of the other",
     )
     pair_share: float = Field(0.0, ge=0, le=1, description="mixtures of one of the pairs")
     own_query_share: float = Field(0.25, ge=0, le=1, description="queries taken from the target itself")
