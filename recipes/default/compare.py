@@ -11,16 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from querysep.evaluation.metrics import bootstrap_interval
-from querysep.evaluation.results import Row, read_results
+from querysep.evaluation.protocol import Row
+from querysep.evaluation.results import read_results
 
 FIGURES = ("sdri_db", "si_sdri_db", "clean_snr_db", "silence_sdr_db")
 
 
 def rows_of(path: Path) -> dict[tuple[object, ...], Row]:
     """Return the rows by what was asked of which mixture."""
-    return {
-        (row.task, row.group, row.facts.get("part"), row.facts.get("clip")): row for row in read_results(path).rows
-    }
+    return {(row.task, row.group, row.facts.get("part"), row.facts.get("clip")): row for row in read_results(path).rows}
 
 
 before, after = (rows_of(Path(argument)) for argument in sys.argv[1:3])
