@@ -1,3 +1,4 @@
+import os
 import pickle
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from querysep.data.layouts import Layout
 from querysep.data.manifest import Clip
 from querysep.data.opening import open_recordings
 from querysep.data.store import PROBLEM, SOUND, ClipStore, clip_schema
+from querysep.data.store_apart import Column, ReaderApart
 from querysep.data.store_packing import Commits, pack
 from querysep.data.store_writer import TableWriter
 from querysep.errors import ConfigError, DataError, OutputError
@@ -201,16 +203,51 @@ def test_a_store_goes_to_a_process_that_starts_afresh(store: ClipStore, tmp_path
     assert done.stdout.strip() == f"20 {MadeUp(20).read(3)[:2].tolist()}"
 
 
-def test_another_process_opens_the_table_itself(store: ClipStore, monkeypatch: pytest.MonkeyPatch) -> None:
+class _OnlyHere:
+    """A table that tells when it is read by another process than the one that opened it."""
+
+    def __init__(self, dataset: Any, read_in: Path) -> None:
+        self._dataset, self._read_in = dataset, read_in
+
+    def read_blob_ranges(self, *args: Any, **kwargs: Any) -> Any:
+        self._read_in.write_text(str(os.getpid()))
+        return self._dataset.read_blob_ranges(*args, **kwargs)
+
+
+def test_a_forked_process_does_not_call_lance(
+    store: ClipStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It crashes there now and then: a fresh process reads for it, and ends with it."""
     reader = ClipStore(store.uri).sound
     reader.direct = False
-    reader.read(3)
-    opened_here = reader._dataset
-    reader.read(3)
-    assert reader._dataset is opened_here
-    monkeypatch.setattr("os.getpid", lambda: -1)  # as after a fork
+    reader._dataset = _OnlyHere(reader._dataset, tmp_path / "read in")
+    monkeypatch.setattr("querysep.data.store_apart.open_table", lambda *_: pytest.fail("opened in a forked process"))
+    child = os.fork()
+    if child == 0:
+        try:
+            rows = [reader.read(3), reader.read(4, 5, 6)]
+            np.savez(tmp_path / "rows.npz", *rows)
+            reader._apart = None  # ends the process
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    with np.load(tmp_path / "rows.npz") as rows:
+        np.testing.assert_array_equal(rows["arr_0"], MadeUp(20).read(3))
+        np.testing.assert_array_equal(rows["arr_1"], MadeUp(20).read(4, 5, 6))
+    assert not (tmp_path / "read in").exists()
     np.testing.assert_array_equal(reader.read(3), MadeUp(20).read(3))
-    assert reader._dataset is not opened_here
+    assert (tmp_path / "read in").read_text() == str(os.getpid())
+
+
+def test_a_fresh_process_that_reads_tells_what_is_wrong(store: ClipStore, tmp_path: Path) -> None:
+    apart = ReaderApart(Column(str(tmp_path / "none.lance"), "sound", None, 1))
+    with pytest.raises(DataError, match="no table"):
+        apart.read([(0, 0, 4)])
+    apart = ReaderApart(Column(store.uri, SOUND, None, ClipStore(store.uri)._again[3]))
+    assert apart.read([]) == []
+    apart._process.kill()
+    with pytest.raises(DataError, match="ended with code -9"):
+        apart.read([(0, 0, 4)])
 
 
 def test_a_reader_sees_the_rows_that_were_there_when_it_opened(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 The samples of a table's rows lie one after the other in files beside the table's data files. In a folder of this
 machine they are read from there, with one system call and without Lance, once the first and the last sound were found
 to be what Lance reads. Elsewhere (object stores, or a Lance that lays its files out in another way) Lance is asked for
-the ranges. What Lance opened cannot be used in a child of the process, so every process opens its own.
+the ranges; where this process was forked from one that used Lance, by a fresh process (see store_apart).
 """
 
 import os
@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from querysep.data.store_table import Dataset, Options, is_local, open_table, table_errors
+from querysep.data.store_apart import Column, Range, ReaderApart
+from querysep.data.store_table import Dataset, Options, is_local
 from querysep.errors import DataError
 
 SAMPLE = np.dtype("<i2")
@@ -105,15 +106,14 @@ class SoundReader:
     """
 
     def __init__(self, dataset: Dataset, uri: str, column: str, spans: Spans, options: Options | None = None) -> None:
-        self._uri, self._column, self._spans = uri, column, spans
-        self._options = dict(options) if options else None
-        self._version = int(dataset.version)
+        self._column, self._spans = Column(uri, column, dict(options) if options else None, int(dataset.version)), spans
         self._dataset, self._process = dataset, os.getpid()
+        self._apart: ReaderApart | None = None
         self._folders = _folders(dataset, uri) if is_local(uri) else {}
         self.direct = bool(self._folders) and self._agrees_with_lance()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_dataset": None, "_process": 0}
+        return {**self.__dict__, "_dataset": None, "_process": 0, "_apart": None}
 
     def samples(self, row: int) -> int:
         """Return how many samples a row has; 0 where there is no sound."""
@@ -166,12 +166,17 @@ class SoundReader:
 
     def _from_lance(self, ranges: Sequence[tuple[int, int, int]]) -> list[bytes]:
         asked = [(int(self._spans.addresses[row]), first, size) for row, first, size in ranges if size]
-        if self._process != os.getpid():
-            self._dataset, self._process = open_table(self._uri, self._options, self._version), os.getpid()
-        with table_errors(self._uri, "read"):
-            got = self._dataset.read_blob_ranges(self._column, asked, selector="addresses") if asked else []
-        found = iter(data for _, _, data in got)
+        found = iter(self._ask_lance(asked))
         return [next(found) if size else b"" for _, _, size in ranges]
+
+    def _ask_lance(self, asked: Sequence[Range]) -> list[bytes]:
+        if self._dataset is None:
+            self._dataset, self._process = self._column.open(), os.getpid()
+        if self._process == os.getpid():
+            return self._column.read(self._dataset, asked)
+        if self._apart is None or self._apart.owner != os.getpid():
+            self._apart = ReaderApart(self._column)
+        return self._apart.read(asked)
 
     def _agrees_with_lance(self) -> bool:
         """Tell whether the files hold what Lance says, by the first and the last sound."""

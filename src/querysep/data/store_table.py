@@ -50,7 +50,7 @@ def _hush_forks() -> None:
 
 
 def _hush() -> None:
-    """Hide Lance's warning at a fork: our readers open the table anew in every process (see store_sound)."""
+    """Hide Lance's warning at a fork: our readers never call it in a forked process (see store_apart)."""
     context = warnings.catch_warnings()
     context.__enter__()
     warnings.filterwarnings("ignore", message="lance is not fork-safe")
