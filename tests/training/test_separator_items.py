@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from toy_catalog import DIM, TIME, toy_catalog
 
 from querysep.anchors.catalog import Anchor, Catalog
@@ -110,6 +111,41 @@ def test_a_pair_of_an_unknown_class_is_named() -> None:
         SeparatorItems(toy_catalog(), SeparatorTraining(pairs=(("Speech", "Trombone"),), pair_share=0.5))
     with pytest.raises(ValueError, match="pair_share needs pairs"):
         SeparatorTraining(pair_share=0.5)
+
+
+def test_so_many_segments_as_asked_for_are_heard_in_a_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = []
+
+    def placed(wave: NDArray[np.float32], rng: np.random.Generator, sample_rate: int) -> NDArray[np.float32]:
+        rates.append(sample_rate)
+        return wave * 2
+
+    monkeypatch.setattr("querysep.training.separator_items.place_in_room", placed)
+    catalog = toy_catalog()
+    alone = {"alone_share": 1.0, "seed": 3}
+    dry = SeparatorItems(catalog, SeparatorTraining.model_validate(alone))
+    wet = SeparatorItems(catalog, SeparatorTraining.model_validate(alone | {"room_share": 1.0}))
+    # A share of 1 takes a number from the generator as well, but only once the segment has been drawn.
+    assert torch.equal(wet[0][0], 2 * dry[0][0]) and rates == [catalog.sample_rate]
+    some = SeparatorItems(catalog, SeparatorTraining.model_validate(alone | {"room_share": 0.25}))
+    rates.clear()
+    for index in range(400):
+        some[index]
+    assert len(rates) == pytest.approx(100, abs=35)
+
+
+def test_noise_on_queries_is_as_wide_as_asked_for() -> None:
+    catalog = toy_catalog()
+    settings = {"own_query_share": 1.0, "absent_share": 0.0}
+    noisy = SeparatorItems(catalog, SeparatorTraining.model_validate(settings | {"query_noise": 0.5}))
+    clear = SeparatorItems(catalog, SeparatorTraining.model_validate(settings))
+    off: list[NDArray[np.float32]] = []
+    for index in range(400):
+        mix = noisy.mix(np.random.default_rng(index))
+        off += [mix.conditions[place].numpy() - catalog.latents[asked] for place, asked in enumerate(mix.asked)]
+        plain = clear.mix(np.random.default_rng(index))
+        np.testing.assert_array_equal(plain.conditions.numpy(), catalog.latents[list(plain.asked)])
+    np.testing.assert_allclose(np.std(off, axis=0), 0.5 * catalog.latents.std(axis=0), rtol=0.15)
 
 
 def test_items_come_again_with_the_same_number() -> None:

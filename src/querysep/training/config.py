@@ -83,6 +83,10 @@ class SeparatorTraining(TrainingConfig):
     alone_share: float = Field(
         0.0, ge=0, le=1, description="mixtures of one segment alone: its query asks for all of it, another for nothing"
     )
+    room_share: float = Field(0.0, ge=0, le=1, description="segments that are heard in a made-up room")
+    query_noise: float = Field(
+        0.0, ge=0, description="noise on the queries' embeddings, in standard deviations over the anchors"
+    )
     snr_floor_db: float = Field(25.0, gt=0, description="errors this far below the mixture count no more")
     presence_weight: float = Field(
         2.0,

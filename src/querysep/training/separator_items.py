@@ -15,7 +15,7 @@ from querysep.data.manifest import Split
 from querysep.dsp.mixing import equal_energy_gain
 from querysep.dsp.placing import place
 from querysep.errors import DataError
-from querysep.training.augment import vary
+from querysep.training.augment import place_in_room, vary
 from querysep.training.balance import class_weights, trainable
 from querysep.training.config import SeparatorTraining
 
@@ -121,6 +121,7 @@ class SeparatorItems(Dataset[Item]):
         counts = np.array([len(members) for members in self._members])
         self._weights = class_weights(counts, balance=training.class_balance)
         self._near = self._nearest() if training.hard_share else []
+        self._spread = training.query_noise * catalog.latents.std(axis=0)
         self._pairs = [(self._kinds(first), self._kinds(second)) for first, second in training.pairs]
 
     def __getitem__(self, index: int) -> Item:
@@ -234,7 +235,10 @@ class SeparatorItems(Dataset[Item]):
     def _wave(self, index: int, rng: np.random.Generator) -> NDArray[np.float32]:
         segment = self._catalog.audio([index])[0]
         sounding = segment[: self._catalog.anchors[index].sounding].astype(np.float32) / 32768.0
-        return place(vary(sounding, rng), self._catalog.segment_time, rng, _REPEAT_SHARE)
+        wave = place(vary(sounding, rng), self._catalog.segment_time, rng, _REPEAT_SHARE)
+        if self._training.room_share and rng.random() < self._training.room_share:
+            wave = place_in_room(wave, rng, self._catalog.sample_rate)
+        return wave
 
     def _condition(self, index: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """Average the latent embeddings of examples: the segment itself, or others of its class."""
@@ -245,6 +249,8 @@ class SeparatorItems(Dataset[Item]):
         if not others or rng.random() < self._training.own_query_share:
             others = [index]
         mean: NDArray[np.float32] = self._catalog.latents[others].mean(axis=0)
+        if self._training.query_noise:
+            mean = mean + (self._spread * rng.standard_normal(mean.shape)).astype(np.float32)
         return mean
 
 
