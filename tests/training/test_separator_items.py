@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 from toy_catalog import DIM, TIME, toy_catalog
 
 from querysep.anchors.catalog import Anchor, Catalog
 from querysep.errors import DataError
 from querysep.separation.build import build_separator
+from querysep.separation.compact import CompactUnet
 from querysep.separation.config import SeparatorConfig
 from querysep.training.balance import class_weights
 from querysep.training.config import SeparatorTraining
@@ -249,6 +251,30 @@ def test_the_loss_counts_all_segments_as_mixture_and_two_as_targets() -> None:
     assert float(four) == pytest.approx(float(two), abs=1e-4)
     assert abs(float(three - two)) > 1e-3
     assert float(everything) == pytest.approx(0.0, abs=0.1)  # the mixture is nearly all error
+
+
+class _Silent(CompactUnet):
+    """Answers everything with silence, ``quieter`` times as loud as the mixture."""
+
+    quieter = 1e-3
+
+    def answer(self, heard: list[Tensor], conditions: Tensor, frames: int) -> Tensor:
+        return torch.full((len(conditions), 1025, frames), self.quieter)
+
+
+def test_what_silence_earns_where_it_is_right_has_a_floor_of_its_own() -> None:
+    network = _Silent(SeparatorConfig(channels=(8, 16), condition_dim=4, condition_hidden=8))
+    segments = torch.randn(1, 2, 16_000, generator=torch.Generator().manual_seed(0))
+    segments[:, 1] = 0.0
+    wanted = torch.tensor([[1.0, 0.0]])  # missed, and rightly silent
+
+    def loss(**settings: float) -> float:
+        module = SeparatorModule(network, SeparatorTraining.model_validate(settings))
+        return float(module.batch_loss((segments, torch.zeros(1, 2, 4), wanted, _NO_ANCHORS)))
+
+    assert loss(snr_floor_db=30.0) == pytest.approx(-15.0, abs=0.1)
+    assert loss(snr_floor_db=30.0, absent_floor_db=10.0) == pytest.approx(-5.0, abs=0.1)
+    assert loss(snr_floor_db=10.0, absent_floor_db=30.0) == pytest.approx(-15.0, abs=0.3)
 
 
 def test_a_class_with_a_single_clip_is_refused_or_left_out() -> None:

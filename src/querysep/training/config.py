@@ -88,6 +88,9 @@ class SeparatorTraining(TrainingConfig):
         0.0, ge=0, description="noise on the queries' embeddings, in standard deviations over the anchors"
     )
     snr_floor_db: float = Field(25.0, gt=0, description="errors this far below the mixture count no more")
+    absent_floor_db: float | None = Field(
+        None, gt=0, description="the same where silence is the answer; None: as for the others"
+    )
     presence_weight: float = Field(
         2.0,
         ge=0,
@@ -102,6 +105,12 @@ class SeparatorTraining(TrainingConfig):
         if self.pair_share and not self.pairs:
             raise ValueError("pair_share needs pairs, such as [[Speech, Music]]")
         return self
+
+    @property
+    def floors(self) -> tuple[float, float]:
+        """The least error that counts, over the mixture's energy: where silence is the answer, and elsewhere."""
+        absent_db = self.snr_floor_db if self.absent_floor_db is None else self.absent_floor_db
+        return 10.0 ** (-absent_db / 10.0), 10.0 ** (-self.snr_floor_db / 10.0)
 
     @property
     def source_shares(self) -> tuple[float, ...]:

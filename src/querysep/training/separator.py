@@ -76,7 +76,7 @@ class SeparatorModule(QueryModule[SeparatorNetwork]):
         mask, logits = answers_for_pairs(self.network, mixture.abs(), conditions)
         mixtures = mixture.repeat_interleave(2, dim=0)
         error = (targets - mask * mixtures).abs().square().sum(dim=(1, 2))
-        floor = 10.0 ** (-self.training_config.snr_floor_db / 10.0)
+        floor = error.new_tensor(self.training_config.floors)[wanted.flatten().long()]
         energy = mixtures.abs().square().sum(dim=(1, 2)).clamp(min=1e-8)
         loss = (10.0 * torch.log10(error / energy + floor)).mean()
         if logits is None or self._rivals is None:
