@@ -2,7 +2,8 @@
 
 Each run is the folder of a `querysep train separator`; its averaged weights at the end count. All answer the same
 mixtures of the validation side, 2 s each (or of the training side, which tells how much a run has learnt by heart); the
-first run is the one that the others are compared with, mixture by mixture. Prints a table.
+first run is the one that the others are compared with, mixture by mixture. Prints a table; "missed" is the share of the
+answers in mixtures of two that are silent though the sound is there.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from querysep.training.separator_items import SeparatorItems
 
 BATCH = 16
 FLOOR_DB = 40.0  # an error so far below the mixture counts no more
+SILENT_DB = 0.05  # an answer that changes the error by less is silent
 PLAIN: dict[str, object] = {"mixing": "paper", "own_query_share": 0.0, "absent_share": 0.0, "queries": 1, "seed": 11}
 KINDS: dict[str, dict[str, object]] = {
     "two sources": PLAIN,
@@ -80,13 +82,13 @@ def answers_db(network: SeparatorNetwork, segments: Tensor, conditions: Tensor, 
 def main(anchors: str, runs: Sequence[Path], count: int, split: Split) -> None:
     """Print the table."""
     catalog: Catalog = read_catalog(anchors)
-    print(f"| run | steps | minutes | {' | '.join(KINDS)} | absent | against the first | presence AUC |")
-    print(f"| --- {'| --: ' * (len(KINDS) + 5)}|")
+    print(f"| run | steps | minutes | {' | '.join(KINDS)} | absent | missed | against the first | presence AUC |")
+    print(f"| --- {'| --: ' * (len(KINDS) + 6)}|")
     reference: NDArray[np.float64] | None = None
     for run in runs:
         network, steps, minutes = averaged(run)
         cells, own = [], ""
-        absent = float("nan")
+        absent = missed = float("nan")
         for kind, settings in KINDS.items():
             items = SeparatorItems(catalog, SeparatorTraining.model_validate(settings), split)
             batch = [items[index] for index in range(count)]
@@ -98,11 +100,12 @@ def main(anchors: str, runs: Sequence[Path], count: int, split: Split) -> None:
                 absent = float(values[~there].mean())
             if kind == "two sources":
                 pairs = values.mean(axis=1)
+                missed = float((np.abs(values) < SILENT_DB).mean())
                 reference = pairs if reference is None else reference
                 low, high = bootstrap_interval(pairs - reference)
                 own = f"{(pairs - reference).mean():+.2f} ({low:+.2f} to {high:+.2f})"
                 told = presence_auc(network, batch, items.rivals).get("validation_presence_auc", float("nan"))
-        row = [run.name, str(steps), f"{minutes:.0f}", *cells, f"{absent:.1f}", own, f"{told:.3f}"]
+        row = [run.name, str(steps), f"{minutes:.0f}", *cells, f"{absent:.1f}", f"{missed:.1%}", own, f"{told:.3f}"]
         print(f"| {' | '.join(row)} |", flush=True)
 
 

@@ -26,6 +26,25 @@ class EngineName(StrEnum):
     RAY = "ray"
 
 
+class Format(StrEnum):
+    """How results are written."""
+
+    WAV = "wav"
+    FLAC = "flac"
+
+
+Mixture = Annotated[
+    Path,
+    typer.Argument(
+        help="The recording: any length, sample rate and number of channels.", metavar="MIXTURE", show_default=False
+    ),
+]
+ResultsFolder = Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.", metavar="DIR")]
+FormatOption = Annotated[Format, typer.Option("--format", help="32-bit float WAV, or 24-bit FLAC.")]
+Plot = Annotated[bool, typer.Option("--plot", help="Draw the spectrograms and the presence map as well.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")]
+PerChannel = Annotated[bool, typer.Option("--per-channel", help="A mask for each channel, rather than one for all.")]
+
 ModelOption = Annotated[
     str, typer.Option("--model", help="A bundled model's name, or a weights folder.", metavar="NAME|DIR")
 ]

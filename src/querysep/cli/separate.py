@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from querysep.cli.options import BankOption, Device, DeviceOption, ModelOption, Quiet
+from querysep.cli.options import (
+    BankOption,
+    Device,
+    DeviceOption,
+    Format,
+    FormatOption,
+    Mixture,
+    ModelOption,
+    Overwrite,
+    PerChannel,
+    Plot,
+    Quiet,
+    ResultsFolder,
+)
 from querysep.cli.terminal import progress_bar, show_paths, warn
 from querysep.progress import Progress
 
@@ -23,13 +36,6 @@ class Combine(StrEnum):
     MAX = "max"
 
 
-class Format(StrEnum):
-    """How results are written."""
-
-    WAV = "wav"
-    FLAC = "flac"
-
-
 _TOLD = 0.005  # weight; less would be shown as 0.00
 
 
@@ -39,12 +45,7 @@ def register(app: typer.Typer) -> None:
 
 
 def separate(
-    mixture: Annotated[
-        Path,
-        typer.Argument(
-            help="The recording: any length, sample rate and number of channels.", metavar="MIXTURE", show_default=False
-        ),
-    ],
+    mixture: Mixture,
     query: Annotated[
         list[str],
         typer.Option(
@@ -65,18 +66,16 @@ def separate(
             show_default=False,
         ),
     ] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.", metavar="DIR")] = Path(),
+    output: ResultsFolder = Path(),
     combine: Annotated[
         Combine,
         typer.Option(help="Several queries: one condition (mean), a target each, or the loudest mask (max)."),
     ] = Combine.MEAN,
     model: ModelOption = "default",
-    audio_format: Annotated[Format, typer.Option("--format", help="32-bit float WAV, or 24-bit FLAC.")] = Format.WAV,
-    plot: Annotated[bool, typer.Option("--plot", help="Draw the spectrograms and the presence map as well.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
-    per_channel: Annotated[
-        bool, typer.Option("--per-channel", help="A mask for each channel, rather than one for all.")
-    ] = False,
+    audio_format: FormatOption = Format.WAV,
+    plot: Plot = False,
+    overwrite: Overwrite = False,
+    per_channel: PerChannel = False,
     keep_absent: Annotated[
         bool, typer.Option("--keep-absent", help="Do not silence the target where the sound is surely not there.")
     ] = False,

@@ -5,8 +5,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from querysep.cli.options import Device, DeviceOption, ModelOption, Quiet
-from querysep.cli.separate import Format
+from querysep.cli.options import (
+    Device,
+    DeviceOption,
+    Format,
+    FormatOption,
+    Mixture,
+    ModelOption,
+    Overwrite,
+    PerChannel,
+    Plot,
+    Quiet,
+    ResultsFolder,
+)
 from querysep.cli.terminal import print_table, progress_bar, show_paths, warn
 from querysep.progress import Progress
 
@@ -20,25 +31,18 @@ def register(app: typer.Typer) -> None:
 
 
 def split(
-    mixture: Annotated[
-        Path,
-        typer.Argument(
-            help="The recording: any length, sample rate and number of channels.", metavar="MIXTURE", show_default=False
-        ),
-    ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.", metavar="DIR")] = Path(),
+    mixture: Mixture,
+    output: ResultsFolder = Path(),
     level: Annotated[
         int, typer.Option(min=1, max=3, help="1: widest groups, such as Animal; 2: families; 3: the model's classes.")
     ] = 3,
     threshold: Annotated[float, typer.Option(help="Presence that a class must reach.", min=0.01, max=1)] = 0.5,
     most: Annotated[int, typer.Option("--max", min=1, help="How many stems at most.")] = 8,
     model: ModelOption = "default",
-    audio_format: Annotated[Format, typer.Option("--format", help="32-bit float WAV, or 24-bit FLAC.")] = Format.WAV,
-    plot: Annotated[bool, typer.Option("--plot", help="Draw the spectrograms and the presence map as well.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
-    per_channel: Annotated[
-        bool, typer.Option("--per-channel", help="A mask for each channel, rather than one for all.")
-    ] = False,
+    audio_format: FormatOption = Format.WAV,
+    plot: Plot = False,
+    overwrite: Overwrite = False,
+    per_channel: PerChannel = False,
     device: DeviceOption = Device.AUTO,
     quiet: Quiet = False,
 ) -> None:
