@@ -118,3 +118,13 @@ def test_shared_labels_are_counted_over_all_labels() -> None:
     labels = torch.tensor([[1.0, 1.0, 0.0], [0.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
     expected = torch.tensor([[1.0, 1 / 3, 0.0], [1 / 3, 1.0, 0.0], [0.0, 0.0, 0.0]])
     torch.testing.assert_close(_shared_labels(labels), expected)
+
+
+def test_at_first_all_that_the_teacher_may_say_is_rare_and_moves_no_latents() -> None:
+    """Else all latents run one way until the biases have come down, and a trained detector forgets what it knew."""
+    module = DetectorModule(Htsat(CONFIG), DetectorTraining(), Teacher())  # type: ignore[arg-type]
+    latent = torch.randn(5, CONFIG.latent_dim, requires_grad=True)
+    said = module.score_head(latent).sigmoid()
+    assert float(said.detach().min()) > 0.001 and float(said.detach().max()) < 0.01
+    said.sum().backward()
+    assert latent.grad is not None and not latent.grad.any()

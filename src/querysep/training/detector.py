@@ -30,6 +30,7 @@ from querysep.training.runner import QueryModule, run
 _MASKED_MELS, _MASKED_FRAMES = 12, 40
 _VALIDATED = 12  # recordings of a class
 _BATCH = 32
+_RARE = -5.5  # log-odds: a teacher's probability of a class in the mean over sounds and classes
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,8 @@ class DetectorModule(QueryModule[Htsat]):
         if teacher is not None:
             dim = network.config.latent_dim
             self.score_head = nn.Linear(dim, len(teacher.names))
+            nn.init.zeros_(self.score_head.weight)  # else what the latent embeddings share has to learn it first
+            nn.init.constant_(self.score_head.bias, _RARE)
             self.latent_head = nn.Linear(dim, teacher.latent_dim)
 
     def learners(self) -> list[nn.Module]:
