@@ -1,4 +1,4 @@
-"""Draw the curves of the second, third and fourth sitting: python curves.py LOGS OUTPUT.png."""
+"""Draw the curves of the bundled weights' trainings: python curves.py LOGS OUTPUT.png."""
 
 import csv
 import sys
@@ -6,19 +6,21 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+SDRI = "validation_sdri_db"
+CURVES = (
+    ("detector-with-teacher.csv", "validation_map", "Detector, second sitting: mean average precision"),
+    ("detector-fifth-sitting.csv", "validation_map", "Detector, fifth sitting: mean average precision"),
+    ("separator-second-sitting.csv", SDRI, "Separator, second sitting: SDRi, dB"),
+    ("separator-third-sitting.csv", SDRI, "Separator, third sitting: SDRi, dB"),
+    ("separator-fourth-sitting.csv", "validation_presence_auc", "Separator, fourth sitting: presence AUC"),  # README.md
+    ("separator-fifth-sitting.csv", SDRI, "Separator, fifth sitting: SDRi, dB"),
+    ("separator-fifth-sitting-new-embeddings.csv", SDRI, "Separator, fifth, new embeddings: SDRi, dB"),
+)
+
 logs, output = (Path(argument) for argument in sys.argv[1:3])
-figure = Figure(figsize=(20, 3.6), dpi=100, layout="constrained")
-for axes, (name, validation, title) in zip(
-    figure.subplots(1, 4),
-    (
-        ("detector-with-teacher.csv", "validation_map", "Detector: mean average precision, validation side"),
-        ("separator-second-sitting.csv", "validation_sdri_db", "Separator, second sitting: SDRi, dB, validation side"),
-        ("separator-third-sitting.csv", "validation_sdri_db", "Separator, third sitting: SDRi, dB, validation side"),
-        # Its SDRi is missing, see README.md.
-        ("separator-fourth-sitting.csv", "validation_presence_auc", "Separator, fourth sitting: presence AUC"),
-    ),
-    strict=True,
-):
+figure = Figure(figsize=(20, 7.2), dpi=100, layout="constrained")
+for place, (name, validation, title) in enumerate(CURVES, start=1):
+    axes = figure.add_subplot(2, 4, place)
     with (logs / name).open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     seen = [row for row in rows if row[validation]]
