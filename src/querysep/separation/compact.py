@@ -35,11 +35,49 @@ class ResidualBlock(nn.Module):
         condition: Float[Tensor, "batch condition_dim"] | None = None,
     ) -> Float[Tensor, "batch out height width"]:
         """Convolve twice."""
-        inner = self.bn1(self.conv1(image))
+        return self._finish(self.conv1(image), self.skip(image), condition)
+
+    def _finish(self, inner: Tensor, outer: Tensor, condition: Tensor | None) -> Tensor:
+        inner = self.bn1(inner)
         if self.film is not None and condition is not None:
             scale, shift = self.film(condition)[:, :, None, None].chunk(2, dim=1)
             inner = inner * (1.0 + scale) + shift
-        return functional.relu(self.bn2(self.conv2(functional.relu(inner))) + self.skip(image))
+        return functional.relu(self.bn2(self.conv2(functional.relu(inner))) + outer)
+
+
+class UpBlock(ResidualBlock):
+    """A residual block on an image from below beside one from the way down.
+
+    A convolution of two images is the sum of one of each, and what comes from the way down is the same for every
+    condition: that half is convolved once for all of them.
+    """
+
+    def __init__(self, channels: int, condition_dim: int) -> None:
+        super().__init__(2 * channels, channels, condition_dim)
+
+    def prepare(self, left: Float[Tensor, "batch channel height width"]) -> Float[Tensor, "batch twice height width"]:
+        """Convolve what the way down left: the shares of the first convolution and of the residual path."""
+        inner, outer = (kernels[:, left.shape[1] :] for kernels in self._kernels())
+        return torch.cat((functional.conv2d(left, inner, padding=1), functional.conv2d(left, outer)), dim=1)
+
+    def join(
+        self,
+        image: Float[Tensor, "batch channel height width"],
+        prepared: Float[Tensor, "batch twice height width"],
+        condition: Float[Tensor, "batch condition_dim"],
+    ) -> Float[Tensor, "batch channel height width"]:
+        """Go on with an image from below."""
+        inner, outer = (kernels[:, : image.shape[1]] for kernels in self._kernels())
+        left_inner, left_outer = prepared.chunk(2, dim=1)
+        return self._finish(
+            functional.conv2d(image, inner, padding=1) + left_inner,
+            functional.conv2d(image, outer) + left_outer,
+            condition,
+        )
+
+    def _kernels(self) -> tuple[Tensor, Tensor]:
+        assert isinstance(self.skip, nn.Conv2d)
+        return self.conv1.weight, self.skip.weight
 
 
 class CompactUnet(SeparatorNetwork):
@@ -65,7 +103,7 @@ class CompactUnet(SeparatorNetwork):
             nn.Conv2d(inputs, outputs, 1)
             for inputs, outputs in zip([bottom, *reversed(levels)], reversed(levels), strict=False)
         )
-        self.decoder = nn.ModuleList(ResidualBlock(2 * outputs, outputs, size) for outputs in reversed(levels))
+        self.decoder = nn.ModuleList(UpBlock(outputs, size) for outputs in reversed(levels))
         self.after_conv = nn.Conv2d(levels[0], cell, 3, padding=1)
         height = config.n_fft // 2 // config.bins_per_band // 2 ** len(levels)
         self.presence = (
@@ -73,7 +111,7 @@ class CompactUnet(SeparatorNetwork):
         )
 
     def listen(self, magnitude: Float[Tensor, "batch freq frame"]) -> list[Tensor]:
-        """Return the image of each level, from fine to coarse; the last is the bottom's input.
+        """Return what each level's image is to the way up, from coarse to fine; the last is the bottom's input.
 
         The features do not depend on the level of the input: it is divided by its own root mean square.
         """
@@ -93,7 +131,13 @@ class CompactUnet(SeparatorNetwork):
         for block in self.encoder:
             images.append(block(image))
             image = functional.avg_pool2d(images[-1], 2)
-        return [*images, image]
+        return [*(self._prepared(images)), image]
+
+    def _prepared(self, images: list[Tensor]) -> list[Tensor]:
+        return [block.prepare(left) for block, left in zip(self._up_blocks(), reversed(images), strict=True)]
+
+    def _up_blocks(self) -> list[UpBlock]:
+        return [block for block in self.decoder if isinstance(block, UpBlock)]
 
     def decode(
         self, images: list[Tensor], condition: Float[Tensor, "batch condition_dim"], frames: int
@@ -106,12 +150,11 @@ class CompactUnet(SeparatorNetwork):
             frames: of the mixture's spectrogram.
         """
         hidden = self.condition(condition)
-        *skips, image = images
+        *prepared, image = images
         for block in self.bottom:
             image = block(image, hidden)
-        for up, block in zip(self.up, self.decoder, strict=True):
-            image = functional.interpolate(up(image), scale_factor=2.0, mode="nearest")
-            image = block(torch.cat((image, skips.pop()), dim=1), hidden)
+        for up, block, left in zip(self.up, self._up_blocks(), prepared, strict=True):
+            image = block.join(functional.interpolate(up(image), scale_factor=2.0, mode="nearest"), left, hidden)
         logits = rearrange(
             self.after_conv(image),
             "b (g p) f t -> b (f g) (t p)",
