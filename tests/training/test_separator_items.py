@@ -10,6 +10,7 @@ from torch import Tensor
 from toy_catalog import DIM, TIME, toy_catalog
 
 from querysep.anchors.catalog import Anchor, Catalog
+from querysep.dsp.stft import stft
 from querysep.errors import DataError
 from querysep.separation.build import build_separator
 from querysep.separation.compact import CompactUnet
@@ -251,6 +252,25 @@ def test_the_loss_counts_all_segments_as_mixture_and_two_as_targets() -> None:
     assert float(four) == pytest.approx(float(two), abs=1e-4)
     assert abs(float(three - two)) > 1e-3
     assert float(everything) == pytest.approx(0.0, abs=0.1)  # the mixture is nearly all error
+
+
+def test_the_loss_is_the_energy_of_the_error_over_the_mixtures_in_db() -> None:
+    torch.manual_seed(0)
+    config = SeparatorConfig(channels=(8, 16), condition_dim=4, condition_hidden=8)
+    network = build_separator(config)
+    module = SeparatorModule(network, SeparatorTraining()).eval()
+    segments, conditions = torch.randn(3, 2, 16_000) * 0.1, torch.randn(3, 2, 4)
+    wanted = torch.tensor([[1.0, 1.0], [0.0, 1.0], [1.0, 0.0]])
+    with torch.no_grad():
+        loss = module.batch_loss((segments, conditions, wanted, _NO_ANCHORS))
+        losses = []
+        for sources, queries, asked in zip(stft(segments, config.n_fft, config.hop), conditions, wanted, strict=True):
+            mixture = sources.sum(dim=0)
+            for source, query, there in zip(sources, queries, asked, strict=True):
+                mask = network.mask_of_magnitude(mixture.abs()[None], query[None])[0]
+                error = (there * source - mask * mixture).abs().square().sum()
+                losses.append(10 * torch.log10(error / mixture.abs().square().sum() + 10**-2.5))
+    assert float(loss) == pytest.approx(float(torch.stack(losses).mean()), abs=1e-4)
 
 
 class _Silent(CompactUnet):

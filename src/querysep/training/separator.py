@@ -72,17 +72,25 @@ class SeparatorModule(QueryModule[SeparatorNetwork]):
                 segments = torch.cat((segments[:, :2], segments[:, 2:].sum(dim=1, keepdim=True)), dim=1)
             sources = stft(segments, config.n_fft, config.hop)
             mixture = sources.sum(dim=1)
-            targets = (sources[:, :2] * wanted[:, :, None, None]).flatten(0, 1)
-        mask, logits = answers_for_pairs(self.network, mixture.abs(), conditions)
-        mixtures = mixture.repeat_interleave(2, dim=0)
-        error = (targets - mask * mixtures).abs().square().sum(dim=(1, 2))
+            targets = sources[:, :2] * wanted[:, :, None, None]
+            shared = _product(targets, mixture[:, None])
+            target_power, power = _product(targets, targets), _product(mixture, mixture)[:, None]
+        mask, logits = answers_for_pairs(self.network, power[:, 0].sqrt(), conditions)
+        mask = mask.reshape(-1, 2, *mask.shape[1:])
+        # |target - mask * mixture|^2, without complex numbers in what the gradient goes through
+        error = (mask * (mask * power - 2.0 * shared) + target_power).sum(dim=(2, 3)).clamp(min=0.0).flatten()
         floor = error.new_tensor(self.training_config.floors)[wanted.flatten().long()]
-        energy = mixtures.abs().square().sum(dim=(1, 2)).clamp(min=1e-8)
+        energy = power.sum(dim=(2, 3)).clamp(min=1e-8).repeat_interleave(2)
         loss = (10.0 * torch.log10(error / energy + floor)).mean()
         if logits is None or self._rivals is None:
             return loss
         known = pairs_of(anchors, wanted, self._rivals).to(logits.device)
         return loss + self.training_config.presence_weight * presence_loss(logits, known)
+
+
+def _product(one: Tensor, other: Tensor) -> Tensor:
+    """Return the real part of one times the conjugate of the other."""
+    return one.real * other.real + one.imag * other.imag
 
 
 @torch.no_grad()
@@ -151,7 +159,8 @@ def answers_for_pairs(network: SeparatorNetwork, magnitude: Tensor, conditions: 
     """
     flat = conditions.flatten(0, 1)
     heard = network.listen(magnitude)
-    twice = [one.repeat_interleave(2, dim=0) for one in heard]
+    # channels last, as a repetition of the image itself would not be
+    twice = [one.movedim(1, -1).repeat_interleave(2, dim=0).movedim(-1, 1) for one in heard]
     return network.answer(twice, flat, magnitude.shape[-1]), network.presence_logits(heard, flat)
 
 
