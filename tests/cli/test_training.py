@@ -88,6 +88,8 @@ def test_a_model_learns_the_classes_of_a_folder(querysep: Querysep, tmp_path: Pa
     assert model.label_bank is not None
     assert {row.label for row in model.label_bank.rows} == set(model.labels)
     before = load_model(tiny_model, "cpu")
+    assert model.presence is not None and before.presence is not None
+    assert model.presence.weights == before.presence.weights
     torch.testing.assert_close(model.detector.norm.weight, before.detector.norm.weight, atol=1e-3, rtol=1e-3)
     querysep(*command, "--quiet").assert_refused("there already")
     one = next((tmp_path / "sounds" / "Clicks").iterdir())

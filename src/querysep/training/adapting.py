@@ -8,7 +8,8 @@ from querysep.anchors.miner import Miner
 from querysep.anchors.relations import relations_of
 from querysep.data.recordings import Recordings
 from querysep.errors import OutputError
-from querysep.model import Model, TrainedDetector, load_detector
+from querysep.io.presence_calibration import write_presence
+from querysep.model import Model, TrainedDetector, load_detector, load_model
 from querysep.progress import Progress, silent
 from querysep.training.config import DetectorTraining, SeparatorTraining
 from querysep.training.detector import train_detector
@@ -16,7 +17,17 @@ from querysep.training.separator import Provenance, train_separator
 
 _DETECTOR_SHARE = 0.15  # of the time
 _HEAD = {"head_only": True, "learning_rate": 1e-3, "warmup_steps": 20, "checkpoint_steps": 100}
-_SEPARATOR = {"optimizer": "adamw", "learning_rate": 3e-4, "warmup_steps": 50, "checkpoint_steps": 100}
+_SEPARATOR = {
+    "optimizer": "muon",
+    "learning_rate": 2e-3,
+    "warmup_steps": 50,
+    "checkpoint_steps": 100,
+    "ema_decay": 0.995,
+    "alone_share": 0.1,
+    "absent_floor_db": 15.0,
+    "room_share": 0.4,
+    "query_noise": 0.3,
+}
 _ANCHORS_PER_CLIP = 3  # a few clips have to serve for many mixtures
 
 
@@ -32,6 +43,8 @@ def adapt(
 
     The detector keeps all that it knows and its last layer learns the new classes, so that latent embeddings, and with
     them saved queries, stay what they were. The separator learns on from where it is, on mixtures of the recordings.
+    The presence calibration is taken over: one fitted on the few recordings that were trained on finds presence too
+    clear, and its gate silences sounds that are there.
 
     Args:
         recordings: labelled clips, at the model's rate.
@@ -63,7 +76,7 @@ def adapt(
     )
     mine(recordings, miner, detector.hash, folder / "anchors", progress=progress)
     training = SeparatorTraining.model_validate({**_SEPARATOR, "minutes": (1.0 - _DETECTOR_SHARE) * minutes})
-    return train_separator(
+    weights = train_separator(
         folder / "anchors",
         detector,
         start.separator.config,
@@ -73,3 +86,7 @@ def adapt(
         progress,
         start=start,
     )
+    if start.presence is not None:
+        new = load_model(weights, "cpu").hash
+        write_presence(weights, start.presence.model_copy(update={"model_hash": new}))
+    return weights
