@@ -103,3 +103,14 @@ def test_a_folder_with_a_thin_class_is_told(querysep: Querysep, tmp_path: Path, 
     querysep("train", "adapt", "--data", tmp_path / "sounds", "-o", tmp_path / "run", "--quiet").assert_refused(
         "single clip: 'bell'.*add clips"
     )
+
+
+def test_adapting_is_one_process(
+    querysep: Querysep, tmp_path: Path, write_tone: WriteTone, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("dog/1.wav", "dog/2.wav", "bell/1.wav", "bell/2.wav"):
+        write_tone(f"sounds/{name}")
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    command = ("train", "adapt", "--data", tmp_path / "sounds", "-o", tmp_path / "run", "--from", tiny_model, "--quiet")
+    querysep(*command).assert_refused("one process.*without torchrun")

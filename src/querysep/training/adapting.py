@@ -7,10 +7,11 @@ from querysep.anchors.mine import mine
 from querysep.anchors.miner import Miner
 from querysep.anchors.relations import relations_of
 from querysep.data.recordings import Recordings
-from querysep.errors import OutputError
+from querysep.errors import ConfigError, OutputError
 from querysep.io.presence_calibration import write_presence
 from querysep.model import Model, TrainedDetector, load_detector, load_model
 from querysep.progress import Progress, silent
+from querysep.training.batches import Crowd
 from querysep.training.config import DetectorTraining, SeparatorTraining
 from querysep.training.detector import train_detector
 from querysep.training.separator import Provenance, train_separator
@@ -58,9 +59,12 @@ def adapt(
         The folder of the new model.
 
     Raises:
+        ConfigError: several processes.
         DataError: too little data, or the loss became NaN.
         OutputError: the model is there already, or cannot be written.
     """
+    if Crowd.here().size > 1:
+        raise ConfigError("`querysep train adapt` is one process. Start it without torchrun.")
     if (folder / "separator" / "model").exists():
         raise OutputError(f"The model '{folder / 'separator' / 'model'}' is there already. Give another folder.")
     own = TrainedDetector(start.detector, start.labels, start.hash)
