@@ -4,6 +4,8 @@ No layer works at full time-frequency resolution: a patch of neighbouring bins a
 are channels. The way down does not see the condition, so one pass down serves every query for the same mixture.
 """
 
+from typing import cast
+
 import torch
 from einops import rearrange
 from jaxtyping import Float
@@ -131,13 +133,11 @@ class CompactUnet(SeparatorNetwork):
         for block in self.encoder:
             images.append(block(image))
             image = functional.avg_pool2d(images[-1], 2)
-        return [*(self._prepared(images)), image]
+        return [*(block.prepare(left) for block, left in zip(self._ups, reversed(images), strict=True)), image]
 
-    def _prepared(self, images: list[Tensor]) -> list[Tensor]:
-        return [block.prepare(left) for block, left in zip(self._up_blocks(), reversed(images), strict=True)]
-
-    def _up_blocks(self) -> list[UpBlock]:
-        return [block for block in self.decoder if isinstance(block, UpBlock)]
+    @property
+    def _ups(self) -> list[UpBlock]:
+        return cast("list[UpBlock]", list(self.decoder))
 
     def decode(
         self, images: list[Tensor], condition: Float[Tensor, "batch condition_dim"], frames: int
@@ -153,7 +153,7 @@ class CompactUnet(SeparatorNetwork):
         *prepared, image = images
         for block in self.bottom:
             image = block(image, hidden)
-        for up, block, left in zip(self.up, self._up_blocks(), prepared, strict=True):
+        for up, block, left in zip(self.up, self._ups, prepared, strict=True):
             image = block.join(functional.interpolate(up(image), scale_factor=2.0, mode="nearest"), left, hidden)
         logits = rearrange(
             self.after_conv(image),
