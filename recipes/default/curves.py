@@ -10,17 +10,19 @@ SDRI = "validation_sdri_db"
 CURVES = (
     ("detector-with-teacher.csv", "validation_map", "Detector, second sitting: mean average precision"),
     ("detector-fifth-sitting.csv", "validation_map", "Detector, fifth sitting: mean average precision"),
+    ("detector-sixth-sitting.csv", "validation_map", "Detector, sixth sitting: mean average precision"),
     ("separator-second-sitting.csv", SDRI, "Separator, second sitting: SDRi, dB"),
     ("separator-third-sitting.csv", SDRI, "Separator, third sitting: SDRi, dB"),
     ("separator-fourth-sitting.csv", "validation_presence_auc", "Separator, fourth sitting: presence AUC"),  # README.md
     ("separator-fifth-sitting.csv", SDRI, "Separator, fifth sitting: SDRi, dB"),
     ("separator-fifth-sitting-new-embeddings.csv", SDRI, "Separator, fifth, new embeddings: SDRi, dB"),
+    ("separator-sixth-sitting.csv", SDRI, "Separator, sixth sitting: SDRi, dB"),
 )
 
 logs, output = (Path(argument) for argument in sys.argv[1:3])
-figure = Figure(figsize=(20, 7.2), dpi=100, layout="constrained")
+figure = Figure(figsize=(16, 10.5), dpi=100, layout="constrained")
 for place, (name, validation, title) in enumerate(CURVES, start=1):
-    axes = figure.add_subplot(2, 4, place)
+    axes = figure.add_subplot(3, 3, place)
     with (logs / name).open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     seen = [row for row in rows if row[validation]]
