@@ -73,7 +73,12 @@ def main(results: Path, data: str, model: str, folder: Path) -> None:
             cells += [f"{row.values['presence']:.2f}", cause(sdri, ideal, own, named)]
             lines.append(f"| {' | '.join(cells)} |")
             for axes, name in zip(grid[place], ("mixture", "target", "estimate", "query"), strict=True):
-                draw(axes, sounds[name], f"{first + place + 1} {name}: {row.label} beside {row.facts['beside']}"[:60])
+                title = f"{first + place + 1} {name}"
+                draw(
+                    axes,
+                    sounds[name],
+                    f"{title}: {row.label}, {row.facts['beside']}"[:36] if name == "mixture" else title,
+                )
         sheet.savefig(folder / f"worst-{first // ON_A_SHEET + 1}.png")
     (folder / "worst.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
