@@ -183,6 +183,7 @@ class _Sounds(Dataset[torch.Tensor]):
         return torch.tensor([index, *np.resize(self._store.read(index), 50)])
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on one core
 @pytest.mark.parametrize("direct", [True, False])
 def test_a_data_loader_with_two_workers_reads_what_one_process_reads(store: ClipStore, direct: bool) -> None:
     sounds = _Sounds(ClipStore(store.uri))
