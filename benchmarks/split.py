@@ -54,7 +54,8 @@ class Scene:
 
 def scenes(folder: Path, count: int, seed: int) -> Iterator[Scene]:
     """Draw scenes; scene i is the same for one seed."""
-    by_class = OpenMixtures(folder / "manifest.jsonl", seed).seen
+    mixtures = OpenMixtures(folder / "manifest.jsonl", seed)
+    by_class = {label: [mixtures.clips[index] for index in indices] for label, indices in mixtures.seen.items()}
     names, known = list(by_class), audioset()
     for index in range(count):
         rng = np.random.default_rng([seed, 11, index])

@@ -57,6 +57,7 @@ class _Numbers(Dataset[int]):
         return index
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on one core
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_items_come_in_order_from_any_number_of_workers(workers: int) -> None:
     training = SeparatorTraining(steps=7, batch_size=3, workers=workers)
