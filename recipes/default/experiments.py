@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from variants import variant_of
 
 from querysep.anchors.catalog import Catalog, read_catalog
 from querysep.data.manifest import Split
@@ -47,7 +48,8 @@ KINDS: dict[str, dict[str, object]] = {
 
 def averaged(run: Path) -> tuple[SeparatorNetwork, int, float]:
     """Return a run's averaged network, its steps, and its minutes."""
-    network = load_model(run / "model", "cpu").separator
+    with variant_of(run):
+        network = load_model(run / "model", "cpu").separator
     checkpoint = torch.load(run / "last.ckpt", map_location="cpu", weights_only=True)
     prefix = "averaged.module."
     weights = {
