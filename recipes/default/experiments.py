@@ -1,9 +1,10 @@
 """Compare separators of one anchor catalog: python experiments.py ANCHORS RUN... [--count N] [--split S].
 
-Each run is the folder of a `querysep train separator`; its averaged weights at the end count. All answer the same
-mixtures of the validation side, 2 s each (or of the training side, which tells how much a run has learnt by heart); the
-first run is the one that the others are compared with, mixture by mixture. Prints a table; "missed" is the share of the
-answers in mixtures of two that are silent though the sound is there.
+Each run is the folder of a `querysep train separator`; its averaged weights at the end count. A bundled model's name,
+or a folder with weights, may stand for one. All answer the same mixtures of the validation side, 2 s each (or of the
+training side, which tells how much a run has learnt by heart); the first run is the one that the others are compared
+with, mixture by mixture. Prints a table; "missed" is the share of the answers in mixtures of two that are silent though
+the sound is there.
 """
 
 import argparse
@@ -47,7 +48,9 @@ KINDS: dict[str, dict[str, object]] = {
 
 
 def averaged(run: Path) -> tuple[SeparatorNetwork, int, float]:
-    """Return a run's averaged network, its steps, and its minutes."""
+    """Return a run's averaged network, its steps, and its minutes (0 where they are not known)."""
+    if not (run / "last.ckpt").is_file():
+        return load_model(str(run), "cpu").separator, 0, 0.0
     with variant_of(run):
         network = load_model(run / "model", "cpu").separator
     checkpoint = torch.load(run / "last.ckpt", map_location="cpu", weights_only=True)

@@ -70,6 +70,32 @@ def test_another_detectors_embeddings_come_to_mean_the_same(start: Model) -> Non
     torch.testing.assert_close(network.stem.weight, start.separator.stem.weight, rtol=0, atol=0)
 
 
+def test_a_wider_network_begins_as_the_start_and_then_uses_all_its_channels(start: Model) -> None:
+    torch.manual_seed(3)
+    for name, value in start.separator.state_dict().items():
+        if "bn" in name and value.ndim:  # as after a training
+            value.copy_(torch.rand_like(value) + 0.5)
+    few = start.separator.config.channels
+    network = build_separator(start.separator.config.model_copy(update={"channels": tuple(3 * one for one in few)}))
+    begin_from(network, start, _catalog(start, np.eye(16)))
+    magnitude, condition = torch.rand(2, 1025, 40), torch.randn(2, 16)
+    masks = [one.eval().mask_of_magnitude(magnitude, condition) for one in (start.separator, network)]
+    torch.testing.assert_close(masks[1], masks[0], rtol=1e-4, atol=1e-5)
+    assert masks[0].std() > 0.01
+    said = [one.presence_logits(one.listen(magnitude), condition) for one in (start.separator, network)]
+    torch.testing.assert_close(said[1], said[0], rtol=1e-4, atol=1e-5)
+
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        network.train().mask_of_magnitude(magnitude, condition).square().mean().backward()
+        optimizer.step()
+    for name, parameter in network.named_parameters():
+        if parameter.ndim == 4 and "presence" not in name:  # every kernel, the further ones' too, has a gradient
+            assert parameter.grad is not None
+            assert (parameter.grad.flatten(1).abs().sum(dim=1) > 0).float().mean() > 0.9, name
+
+
 def test_weights_that_cannot_tell_presence_can_be_begun_from(start: Model) -> None:
     config = start.separator.config.model_copy(update={"presence_dim": 0})
     mute = replace(start, separator=build_separator(config))
@@ -79,10 +105,14 @@ def test_weights_that_cannot_tell_presence_can_be_begun_from(start: Model) -> No
         torch.testing.assert_close(network.state_dict()[name], value, rtol=0, atol=0)
     with pytest.raises(ConfigError, match="another shape"):
         begin_from(build_separator(config), start, _catalog(start, np.eye(16)))
+    few = start.separator.config.channels
+    narrower = start.separator.config.model_copy(update={"channels": (*few[:-1], few[-1] - 8)})
+    with pytest.raises(ConfigError, match="more channels"):
+        begin_from(build_separator(narrower), start, _catalog(start, np.eye(16)))
 
 
 def test_another_shape_is_refused(start: Model) -> None:
-    network = build_separator(start.separator.config.model_copy(update={"channels": (8, 32)}))
+    network = build_separator(start.separator.config.model_copy(update={"bins_per_band": 16}))
     with pytest.raises(ConfigError, match="another shape"):
         begin_from(network, start, _catalog(start, np.eye(16)))
 

@@ -1,4 +1,6 @@
-"""Beginning a separator's training from another model's separator, even one that listened by another detector."""
+"""Beginning a separator's training from another model's separator, even a narrower one or one with another detector."""
+
+import re
 
 import numpy as np
 import torch
@@ -9,11 +11,13 @@ from querysep.detection.windows import embed
 from querysep.errors import ConfigError
 from querysep.model import Model
 from querysep.separation.compact import CompactUnet
+from querysep.separation.config import SeparatorConfig
 from querysep.separation.network import SeparatorNetwork
 
 _LISTENED, _COMPARED = 32, 2_000  # anchors
 _SAME = 0.999  # cosine
 _RIDGE = 1e-2
+_OF_TWO_IMAGES = re.compile(r"decoder\.\d+\.(conv1|skip)\.")  # see UpBlock
 
 
 @torch.no_grad()
@@ -32,6 +36,10 @@ def begin_from(network: SeparatorNetwork, start: Model, catalog: Catalog) -> Non
     it gives for the new latent embeddings what it gave for the old ones. The same with what tells presence; weights
     without it can be begun from, too.
 
+    A network of our architecture may have more channels than the start. Then it computes at first what the start
+    does: its further channels hear the others, but nothing of the start's hears them until training lets it
+    (function-preserving growth, after Chen, Goodfellow and Shlens, 2016, but with random further channels).
+
     Args:
         network: gets the weights.
         start: a model on the CPU.
@@ -40,12 +48,14 @@ def begin_from(network: SeparatorNetwork, start: Model, catalog: Catalog) -> Non
     Raises:
         ConfigError: the start has another shape, or another detector and not our architecture.
     """
-    told = start.separator.config.model_copy(update={"presence_dim": network.config.presence_dim})
-    if told != network.config or start.separator.config.presence_dim not in {0, network.config.presence_dim}:
+    if not _fits(start.separator.config, network.config):
         raise ConfigError(
-            "The separator to start from has another shape than the preset. Choose the preset it was made with."
+            "The separator to start from has another shape than the preset. Choose the preset it was made with, or one "
+            "that differs only in more channels."
         )
-    network.load_state_dict(start.separator.state_dict(), strict=start.separator.config == network.config)
+    weights = network.state_dict()
+    for name, value in start.separator.state_dict().items():
+        _fill(weights[name], value, outputs=1 + (".film." in name), inputs=1 + bool(_OF_TWO_IMAGES.match(name)))
     if same_embeddings(start, catalog):
         return
     if not isinstance(network, CompactUnet):
@@ -54,6 +64,44 @@ def begin_from(network: SeparatorNetwork, start: Model, catalog: Catalog) -> Non
     _refit(network.condition, old, new)
     if network.presence is not None and start.separator.config.presence_dim:
         _refit(network.presence.query, old, new)
+
+
+def _fits(start: SeparatorConfig, config: SeparatorConfig) -> bool:
+    """Tell whether weights can be filled into a network: it may tell presence besides, and have more channels."""
+    free = {"presence_dim": config.presence_dim, "channels": config.channels}
+    if start.model_copy(update=free) != config or start.presence_dim not in {0, config.presence_dim}:
+        return False
+    if start.channels == config.channels:
+        return True
+    levels = [list(zip(one.channels, one.channels[1:], strict=False)) for one in (start, config)]
+    return (
+        config.architecture == "compact"
+        and len(start.channels) == len(config.channels)
+        and all(many >= few for few, many in zip(start.channels, config.channels, strict=True))
+        # a block has a convolution in its residual path where the number of channels changes
+        and [one == other for one, other in levels[0]] == [one == other for one, other in levels[1]]
+    )
+
+
+def _fill(weights: Tensor, start: Tensor, outputs: int, inputs: int) -> None:
+    """Put weights in the place of the first outputs and inputs of each group; these then hear no other inputs.
+
+    Args:
+        weights: of the network, shape (output, input, ...) or (output,).
+        start: at most as large.
+        outputs: groups of outputs, such as scales beside shifts.
+        inputs: groups of inputs, such as two images side by side.
+    """
+    if weights.ndim == 0:
+        weights.copy_(start)
+        return
+    weights, start = (torch.unflatten(one, 0, (outputs, -1)) for one in (weights, start))
+    filled = weights[:, : start.shape[1]]
+    if start.ndim > 2:
+        filled.zero_()
+        filled, start = (torch.unflatten(one, 2, (inputs, -1)) for one in (filled, start))
+        filled = filled[:, :, :, : start.shape[3]]
+    filled.copy_(start)
 
 
 def _both(start: Model, catalog: Catalog, most: int) -> tuple[Tensor, Tensor]:
