@@ -237,14 +237,13 @@ _LOSSES: dict[str, type[SeparatorModule]] = {
 NAMES = sorted({*_NETWORKS, *_LOSSES, "octaves"})
 
 
-def changed(name: str) -> ExitStack:
-    """Return a context in which the package builds and trains the variant."""
+def changed(name: str, where: str = "querysep.training.separator") -> ExitStack:
+    """Return a context in which the package trains the variant, or a module builds its network."""
     if name not in NAMES:
         raise SystemExit(f"There is no variant '{name}'. Choose one of: {', '.join(NAMES)}.")
     stack = ExitStack()
     if name in _NETWORKS:
-        for module in ("querysep.model", "querysep.training.separator"):
-            stack.enter_context(mock.patch(f"{module}.build_separator", _NETWORKS[name]))
+        stack.enter_context(mock.patch(f"{where}.build_separator", _NETWORKS[name]))
     if name in _LOSSES:
         stack.enter_context(mock.patch("querysep.training.separator.SeparatorModule", _LOSSES[name]))
     if name == "octaves":
@@ -253,9 +252,9 @@ def changed(name: str) -> ExitStack:
 
 
 def variant_of(run: Path) -> ExitStack:
-    """Return the context of a run's variant; of none where it has none."""
+    """Return the context in which a run's weights are loaded; of no variant where it has none."""
     told = run / "variant.txt"
-    return changed(told.read_text().strip()) if told.is_file() else ExitStack()
+    return changed(told.read_text().strip(), "querysep.model") if told.is_file() else ExitStack()
 
 
 if __name__ == "__main__":
