@@ -109,7 +109,10 @@ def test_a_stopped_run_leaves_nothing(
     mixture, query, output = write_tone(seconds=600, sample_rate=8_000), write_tone("query.wav"), tmp_path / "out"
     words = [COMMAND, "separate", mixture, "-q", query, "-o", output, "--model", tiny_model]
     before = files_below(tmp_path)
+    # in a script's background job Ctrl-C is ignored, which a child inherits; a handler it does not
+    earlier = signal.signal(sent, signal.default_int_handler)
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    signal.signal(sent, earlier)
     deadline = time.monotonic() + 60
     while not (output.is_dir() and any(output.iterdir())):
         assert process.poll() is None, process.communicate()
