@@ -5,6 +5,7 @@ says its name in variant.txt, so that experiments.py can load it.
 """
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -152,7 +153,7 @@ class ComplexUnet(CompactUnet):
         return rearrange(target, "(b c) t -> b c t", b=batch)
 
 
-class _OwnLoss(SeparatorModule):
+class _OwnLoss(SeparatorModule, ABC):
     """As the package's, but the error is counted by ``errors``."""
 
     def batch_loss(self, batch: Any) -> Tensor:
@@ -170,9 +171,9 @@ class _OwnLoss(SeparatorModule):
         known = pairs_of(anchors, wanted, self._rivals).to(logits.device)
         return loss + self.training_config.presence_weight * presence_loss(logits, known)
 
+    @abstractmethod
     def errors(self, mask: Tensor, mixture: Tensor, targets: Tensor, wanted: Tensor) -> Tensor:
         """Return the loss of masks for mixtures, all of shape (query, freq, frame)."""
-        raise NotImplementedError
 
 
 class TurnedLoss(_OwnLoss):
