@@ -71,6 +71,8 @@ class Catalog:
         anchors: the rows.
         latents: shape (anchor, latent_dim), float32.
         facts: what holds for all of them.
+        plain: how many of the anchors, from the first, are as they were mined; here all of them.
+        noisy: latent embeddings of these anchors with noise, same shape as ``latents``; here None.
     """
 
     def __init__(
@@ -83,6 +85,8 @@ class Catalog:
         self.anchors = tuple(anchors)
         self.latents = latents
         self.facts = facts
+        self.plain = len(self.anchors)
+        self.noisy: NDArray[np.float32] | None = None
         self._audio = audio
 
     @property

@@ -19,14 +19,28 @@ def _fast_size(time: int) -> int:
     return -(-time // 4_096) * 4_096
 
 
-def equalise(wave: Wave, rng: np.random.Generator, range_db: float = 8.0) -> Wave:
-    """Filter by a random smooth curve of at most ``range_db`` up or down."""
+def colour(wave: Wave, curve_db: NDArray[np.float64]) -> Wave:
+    """Filter ``wave``, shape (time,), by a smooth curve through knots, evenly spaced over six octaves below Nyquist."""
     size = _fast_size(wave.shape[0])
     spectrum = np.fft.rfft(wave, size)
-    knots = rng.uniform(-range_db, range_db, size=6)
-    position = np.log2(np.linspace(1.0, 64.0, spectrum.shape[0])) / 6.0 * (knots.shape[0] - 1)
-    curve_db = np.interp(position, np.arange(knots.shape[0]), knots)
-    return np.fft.irfft(spectrum * 10.0 ** (curve_db / 20.0), n=size)[: wave.shape[0]].astype(np.float32)
+    position = np.log2(np.linspace(1.0, 64.0, spectrum.shape[0])) / 6.0 * (curve_db.shape[0] - 1)
+    gain_db = np.interp(position, np.arange(curve_db.shape[0]), curve_db)
+    return np.fft.irfft(spectrum * 10.0 ** (gain_db / 20.0), n=size)[: wave.shape[0]].astype(np.float32)
+
+
+def equalise(wave: Wave, rng: np.random.Generator, range_db: float = 8.0) -> Wave:
+    """Filter by a random smooth curve of at most ``range_db`` up or down."""
+    return colour(wave, rng.uniform(-range_db, range_db, size=6))
+
+
+def add_noise(wave: Wave, rng: np.random.Generator, snr_db: float) -> Wave:
+    """Add steady noise between white and brown, ``snr_db`` below the sound."""
+    size = _fast_size(wave.shape[0])
+    phases = np.exp(2j * np.pi * rng.random(size // 2 + 1))
+    noise = np.fft.irfft(phases * np.arange(1, size // 2 + 2) ** -rng.uniform(0.0, 1.0), n=size)[: wave.shape[0]]
+    level = np.sqrt(np.mean(np.square(wave, dtype=np.float64)) / max(float(np.mean(np.square(noise))), 1e-20))
+    noisy: Wave = (wave + noise * level * 10.0 ** (-snr_db / 20.0)).astype(np.float32)
+    return noisy
 
 
 def set_level(wave: Wave, level_db: float) -> Wave:

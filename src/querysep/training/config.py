@@ -96,6 +96,14 @@ class SeparatorTraining(TrainingConfig):
         ge=0,
         description="of the cross-entropy of presence, in dB of the error; where the network tells it",
     )
+    variations: int = Field(
+        0,
+        ge=0,
+        description="each class is also so many further classes: its anchors played faster, slower, backwards; the "
+        "detector listens to them first",
+    )
+    varied_share: float = Field(0.4, ge=0, lt=1, description="of the segments are of such further classes")
+    noisy_query_share: float = Field(0.0, ge=0, le=1, description="examples that have noise in them, 0 to 25 dB below")
     queries: int = Field(3, gt=0, description="examples averaged into a condition, at most")
 
     @model_validator(mode="after")

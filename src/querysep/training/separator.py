@@ -24,6 +24,7 @@ from querysep.training.beginning import begin_from, same_embeddings
 from querysep.training.config import SeparatorTraining
 from querysep.training.runner import QueryModule, is_begun, run
 from querysep.training.separator_items import Item, Rivals, SeparatorItems, validation_items
+from querysep.training.variations import vary_catalog
 
 _VALIDATED = 64  # mixtures
 _BATCH = 8
@@ -256,7 +257,10 @@ def train_separator(
     network = build_separator(shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if start is not None and not is_begun(folder):
         begin_from(network, start, catalog)
-    items = SeparatorItems(catalog, training)
+    varied = catalog
+    if training.variations or training.noisy_query_share:
+        varied = vary_catalog(catalog, detector.network, training.variations, folder / "variations", progress)
+    items = SeparatorItems(varied, training)
     module = SeparatorModule(network, training, _validation(catalog), items.rivals)
     trained = run(module, items, folder, progress)
     model = folder / "model"

@@ -119,10 +119,21 @@ class SeparatorItems(Dataset[Item]):
         self._members = [np.array(by_class[label]) for label in self._labels]
         self._member_of = {label: index for index, label in enumerate(self._labels)}
         counts = np.array([len(members) for members in self._members])
-        self._weights = class_weights(counts, balance=training.class_balance)
+        self._weights = self._shares(counts)
         self._near = self._nearest() if training.hard_share else []
-        self._spread = training.query_noise * catalog.latents.std(axis=0)
+        self._spread = training.query_noise * catalog.latents[: catalog.plain].std(axis=0)
         self._pairs = [(self._kinds(first), self._kinds(second)) for first, second in training.pairs]
+
+    def _shares(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return how often each class is drawn; the variations of classes together have a share of their own."""
+        weights = class_weights(counts, balance=self._training.class_balance)
+        varied = np.array([int(members[0]) >= self._catalog.plain for members in self._members])
+        if varied.all() or not varied.any():
+            return weights
+        share = self._training.varied_share
+        weights[varied] *= share / weights[varied].sum()
+        weights[~varied] *= (1.0 - share) / weights[~varied].sum()
+        return weights
 
     def __getitem__(self, index: int) -> Item:
         """Return (segments, conditions, wanted, anchors) of mixture ``index``, see ``Mix``; there is no end of them."""
@@ -248,7 +259,12 @@ class SeparatorItems(Dataset[Item]):
         others = [other for other in chosen if self._catalog.anchors[other].clip != anchor.clip]
         if not others or rng.random() < self._training.own_query_share:
             others = [index]
-        mean: NDArray[np.float32] = self._catalog.latents[others].mean(axis=0)
+        examples = self._catalog.latents[others]
+        if self._catalog.noisy is not None and self._training.noisy_query_share:
+            noisy = rng.random(len(others)) < self._training.noisy_query_share
+            plain = np.array(others) < self._catalog.plain
+            examples[noisy & plain] = self._catalog.noisy[np.array(others)[noisy & plain]]
+        mean: NDArray[np.float32] = examples.mean(axis=0)
         if self._training.query_noise:
             mean = mean + (self._spread * rng.standard_normal(mean.shape)).astype(np.float32)
         return mean
