@@ -69,4 +69,8 @@ def test_calibrate_writes_beside_the_weights(querysep: Querysep, tiny_model: Pat
     assert done.new_files == ("model/presence.json",)
     assert done.stdout.startswith(f"{model / 'presence.json'}\n")
     assert "queries; present scores above absent in" in done.stdout
+    assert "no validation side" in done.stderr
+    (validated := tmp_path / "validated").mkdir()
+    make_set(validated, train=2, test=0, validation=2)
+    assert "no validation side" not in querysep("calibrate", validated, "--model", model, "--mixtures", "20").stderr
     querysep("calibrate", tmp_path / "none", "--model", model).assert_refused("no data set")

@@ -17,6 +17,11 @@ from querysep.cli.options import (
 )
 from querysep.cli.terminal import progress_bar, show_paths, warn
 
+_NO_VALIDATION = (
+    "The data set has no validation side, so the calibration was fitted on its training side. A model that was "
+    "trained on these recordings finds presence too clear in them: its gate may silence sounds that are there."
+)
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
@@ -46,6 +51,8 @@ def calibrate(
         opened = open_recordings(data, rate, layout=layout, audio=audio, classes=classes, progress=progress)
         fit = fit_presence(loaded, opened, mixtures, seed, progress)
     warn(opened.warnings, quiet=quiet)
+    if fit.split == "train":
+        warn([_NO_VALIDATION], quiet=quiet)
     show_paths([write_presence(bundled_models().get(model, Path(model)), fit.calibration)])
     typer.echo(
         f"{fit.queries} queries; present scores above absent in {100 * fit.auc:.1f} % of pairs; the gate costs present "

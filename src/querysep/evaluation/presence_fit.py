@@ -60,6 +60,7 @@ class Fit:
         auc: how often a present query scores above an absent one.
         lost_db: mean SDR improvement of present queries that the gate costs.
         silenced: share of the absent queries that the gate closes by 20 dB or more.
+        split: side of the data set that it was fitted on.
     """
 
     calibration: PresenceCalibration
@@ -67,6 +68,7 @@ class Fit:
     auc: float
     lost_db: float
     silenced: float
+    split: Split
 
 
 def fit_presence(model: Model, recordings: Recordings, mixtures: int, seed: int, progress: Progress = silent) -> Fit:
@@ -109,7 +111,7 @@ def fit_presence(model: Model, recordings: Recordings, mixtures: int, seed: int,
         fitted_on=f"{mixtures} mixtures of 1 to 3 sounds of the {split} side, seed {seed}",
     )
     closed = np.array([gain_of(one, silent_below, _open_above(silent_below)) <= 0.1 for one in scores])
-    return Fit(calibration, len(measured), auc(present, scores), lost_db, float(closed[~present].mean()))
+    return Fit(calibration, len(measured), auc(present, scores), lost_db, float(closed[~present].mean()), split)
 
 
 @torch.inference_mode()
