@@ -17,12 +17,14 @@ CURVES = (
     ("separator-fifth-sitting.csv", SDRI, "Separator, fifth sitting: SDRi, dB"),
     ("separator-fifth-sitting-new-embeddings.csv", SDRI, "Separator, fifth, new embeddings: SDRi, dB"),
     ("separator-sixth-sitting.csv", SDRI, "Separator, sixth sitting: SDRi, dB"),
+    ("separator-seventh-sitting.csv", SDRI, "Separator, seventh sitting, one process: SDRi, dB"),
+    ("separator-seventh-sitting-two.csv", SDRI, "Separator, seventh sitting, two processes: SDRi, dB"),
 )
 
 logs, output = (Path(argument) for argument in sys.argv[1:3])
-figure = Figure(figsize=(16, 10.5), dpi=100, layout="constrained")
+figure = Figure(figsize=(16, 14), dpi=100, layout="constrained")
 for place, (name, validation, title) in enumerate(CURVES, start=1):
-    axes = figure.add_subplot(3, 3, place)
+    axes = figure.add_subplot(4, 3, place)
     with (logs / name).open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     seen = [row for row in rows if row[validation]]
