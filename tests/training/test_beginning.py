@@ -47,6 +47,7 @@ def test_with_the_same_detector_all_weights_are_copied(start: Model) -> None:
         torch.testing.assert_close(network.state_dict()[name], value, rtol=0, atol=0)
 
 
+@pytest.mark.usefixtures("seeded")
 def test_another_detectors_embeddings_come_to_mean_the_same(start: Model) -> None:
     mixing = np.random.default_rng(1).standard_normal((16, 16))
     catalog = _catalog(start, mixing)

@@ -1,5 +1,6 @@
 """Sounds played as other classes, and examples with noise."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from querysep.anchors.catalog import Catalog
 from querysep.detection.config import DetectorConfig
 from querysep.detection.htsat import Htsat
 from querysep.detection.windows import embed
+from querysep.progress import Progress
 from querysep.training import variations
 from querysep.training.augment import add_noise
 from querysep.training.batches import Crowd
@@ -27,12 +29,8 @@ def _detector() -> Htsat:
     return Htsat(SMALL).eval()
 
 
-def _catalog() -> Catalog:
-    return toy_catalog()
-
-
 def _varied(folder: Path, count: int = 3) -> VariedCatalog:
-    return vary_catalog(_catalog(), _detector(), count, folder)
+    return vary_catalog(toy_catalog(), _detector(), count, folder)
 
 
 def _pitch_hz(wave: np.ndarray) -> float:
@@ -73,7 +71,7 @@ def test_noise_has_the_level_asked_for() -> None:
 
 
 def test_variations_come_after_the_anchors_as_classes_of_their_own(tmp_path: Path) -> None:
-    catalog, varied = _catalog(), _varied(tmp_path)
+    catalog, varied = toy_catalog(), _varied(tmp_path)
     count = len(catalog.anchors)
     assert varied.plain == count and len(varied.anchors) == 4 * count and varied.latents.shape == (4 * count, DIM)
     assert varied.anchors[:count] == catalog.anchors
@@ -142,7 +140,9 @@ def test_processes_share_the_listening(tmp_path: Path, monkeypatch: pytest.Monke
     listened = []
     listen = variations._listen
 
-    def count(catalog, network, rows, part, progress):  # type: ignore[no-untyped-def]
+    def listen_and_count(
+        catalog: Catalog, network: Htsat, rows: Sequence[tuple[int, int]], part: Path, progress: Progress
+    ) -> None:
         listened.append(len(rows))
         listen(catalog, network, rows, part, progress)
 
@@ -151,7 +151,7 @@ def test_processes_share_the_listening(tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch.setattr("time.sleep", None)
         _varied(tmp_path / "shared")
 
-    monkeypatch.setattr(variations, "_listen", count)
+    monkeypatch.setattr(variations, "_listen", listen_and_count)
     monkeypatch.setattr("time.sleep", other)
     monkeypatch.setattr(Crowd, "here", lambda: Crowd(0, 2, 2))
     shared = _varied(tmp_path / "shared")

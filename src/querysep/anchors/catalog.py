@@ -122,6 +122,11 @@ class Catalog:
         parts = self._audio.read_many([(int(index), 0, None) for index in indices])
         return np.stack(parts) if parts else np.zeros((0, self.segment_time), np.int16)
 
+    def wave(self, index: int) -> NDArray[np.float32]:
+        """Return the sounding samples of one anchor, shape (time,), -1..1; raises what ``audio`` raises."""
+        sounding = self.audio([index])[0][: self.anchors[index].sounding]
+        return np.asarray(sounding.astype(np.float32) / np.float32(32768.0))
+
 
 def read_catalog(
     location: str | Path, *, options: Options | None = None, unfinished: bool = False, in_memory: int = _IN_MEMORY

@@ -19,6 +19,11 @@ def _fast_size(time: int) -> int:
     return -(-time // 4_096) * 4_096
 
 
+def rms(wave: NDArray[np.floating]) -> float:
+    """Return the root mean square."""
+    return float(np.sqrt(np.square(wave, dtype=np.float64).mean()))
+
+
 def colour(wave: Wave, curve_db: NDArray[np.float64]) -> Wave:
     """Filter ``wave``, shape (time,), by a smooth curve through knots, evenly spaced over six octaves below Nyquist."""
     size = _fast_size(wave.shape[0])
@@ -38,7 +43,7 @@ def add_noise(wave: Wave, rng: np.random.Generator, snr_db: float) -> Wave:
     size = _fast_size(wave.shape[0])
     phases = np.exp(2j * np.pi * rng.random(size // 2 + 1))
     noise = np.fft.irfft(phases * np.arange(1, size // 2 + 2) ** -rng.uniform(0.0, 1.0), n=size)[: wave.shape[0]]
-    level = np.sqrt(np.mean(np.square(wave, dtype=np.float64)) / max(float(np.mean(np.square(noise))), 1e-20))
+    level = rms(wave) / max(rms(noise), 1e-10)
     noisy: Wave = (wave + noise * level * 10.0 ** (-snr_db / 20.0)).astype(np.float32)
     return noisy
 

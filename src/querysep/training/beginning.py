@@ -112,8 +112,7 @@ def _both(start: Model, catalog: Catalog, most: int) -> tuple[Tensor, Tensor]:
 
 
 def _heard_by(start: Model, catalog: Catalog, place: int) -> Tensor:
-    segment = catalog.audio([place])[0][: catalog.anchors[place].sounding]
-    return embed(start.detector, torch.from_numpy(segment.astype(np.float32) / 32768.0)[None])[0]
+    return embed(start.detector, torch.from_numpy(catalog.wave(place))[None])[0]
 
 
 def _refit(layers: nn.Sequential, old: Tensor, new: Tensor) -> None:

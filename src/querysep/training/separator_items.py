@@ -244,9 +244,7 @@ class SeparatorItems(Dataset[Item]):
         return nearest
 
     def _wave(self, index: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        segment = self._catalog.audio([index])[0]
-        sounding = segment[: self._catalog.anchors[index].sounding].astype(np.float32) / 32768.0
-        wave = place(vary(sounding, rng), self._catalog.segment_time, rng, _REPEAT_SHARE)
+        wave = place(vary(self._catalog.wave(index), rng), self._catalog.segment_time, rng, _REPEAT_SHARE)
         if self._training.room_share and rng.random() < self._training.room_share:
             wave = place_in_room(wave, rng, self._catalog.sample_rate)
         return wave

@@ -20,7 +20,7 @@ from querysep.detection.htsat import Htsat
 from querysep.detection.windows import embed_together
 from querysep.io.files import atomic_file
 from querysep.progress import Progress, silent
-from querysep.training.augment import Wave, add_noise, colour
+from querysep.training.augment import Wave, add_noise, colour, rms
 from querysep.training.batches import Crowd
 
 _CAP = 120  # anchors of a class that are varied
@@ -67,13 +67,9 @@ class Variation:
         played = soxr.resample(wave, self.speed * sample_rate, sample_rate)
         played = _loudest(played if len(played) else wave[:1], longest)
         played = colour(played[::-1] if self.backwards else played, np.array(self.curve_db))
-        gain = _rms(wave) / max(_rms(played), 1e-9)
+        gain = rms(wave) / max(rms(played), 1e-9)
         peak = max(float(np.abs(played).max()), 1e-9)
         return (played * np.float32(min(gain, _PEAK / peak))).astype(np.float32)
-
-
-def _rms(wave: Wave) -> float:
-    return float(np.sqrt(np.square(wave, dtype=np.float64).mean()))
 
 
 def _loudest(wave: Wave, longest: int) -> Wave:
@@ -148,15 +144,10 @@ def _whole(wave: Wave) -> NDArray[np.int16]:
     return samples
 
 
-def _sound(catalog: Catalog, index: int) -> Wave:
-    segment = catalog.audio([index])[0][: catalog.anchors[index].sounding]
-    return np.asarray(segment / np.float32(32768.0), dtype=np.float32)
-
-
 def play_anchor(catalog: Catalog, index: int, number: int) -> Wave:
     """Return an anchor's sound in a variation of its class, shape (time,)."""
     variation = Variation.of(catalog.anchors[index].label, number)
-    return variation.play(_sound(catalog, index), catalog.segment_time, catalog.sample_rate)
+    return variation.play(catalog.wave(index), catalog.segment_time, catalog.sample_rate)
 
 
 def vary_catalog(
@@ -219,7 +210,7 @@ def _listen(catalog: Catalog, network: Htsat, rows: Sequence[tuple[int, int]], p
         for index, number in rows[first : first + _BATCH]:
             if number < 0:
                 rng = np.random.default_rng([17, index])
-                waves.append(add_noise(_sound(catalog, index), rng, rng.uniform(*_SNR_DB)))
+                waves.append(add_noise(catalog.wave(index), rng, rng.uniform(*_SNR_DB)))
             else:
                 waves.append(_whole(play_anchor(catalog, index, number)).astype(np.float32) / 32768.0)
         latents.append(embed_together(network, waves))
