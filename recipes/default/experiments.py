@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from variants import variant_of
+from variants import presence_auc, variant_of
 
 from querysep.anchors.catalog import Catalog, read_catalog
 from querysep.data.manifest import Split
@@ -23,7 +23,6 @@ from querysep.evaluation.metrics import bootstrap_interval
 from querysep.model import load_model
 from querysep.separation.network import SeparatorNetwork
 from querysep.training.config import SeparatorTraining
-from querysep.training.separator import presence_auc
 from querysep.training.separator_items import SeparatorItems
 
 BATCH = 16
