@@ -25,7 +25,8 @@ from querysep.separation.config import SeparatorConfig
 from querysep.separation.network import SeparatorNetwork
 from querysep.training import separator
 from querysep.training.augment import change_speed, equalise
-from querysep.training.separator import SeparatorModule, answers_for_pairs, pairs_of, presence_loss
+from querysep.training.losses import presence_loss
+from querysep.training.separator import SeparatorModule, answers_for_pairs, pairs_of
 from querysep.training.separator_items import Item, Rivals
 
 HEADS = 4
@@ -224,20 +225,6 @@ class AbsoluteLoss(_OwnLoss):
         return 20.0 * (error / level).mean()
 
 
-class CompressedLoss(_OwnLoss):
-    """The package's, plus the error of magnitudes to the power of 0.3, as much again."""
-
-    def errors(self, mask: Tensor, mixture: Tensor, targets: Tensor, wanted: Tensor) -> Tensor:
-        """Return both errors together."""
-        error = (mask * mixture - targets).abs().square().sum(dim=(1, 2))
-        power = mixture.abs().square()
-        floor = error.new_tensor(self.training_config.floors)[wanted.long()]
-        plain = 10.0 * torch.log10(error / power.sum(dim=(1, 2)).clamp(min=1e-8) + floor)
-        level = power.mean(dim=(1, 2), keepdim=True).clamp(min=1e-10).sqrt()
-        compressed = [(one.clamp(min=1e-6)).pow(0.3) for one in (mask * mixture.abs() / level, targets.abs() / level)]
-        return plain.mean() + 20.0 * (compressed[0] - compressed[1]).square().mean()
-
-
 def vary_by_octaves(wave: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """Change speed by up to an octave (most of the time) and colour (half of the time)."""
     if rng.random() < 0.75:
@@ -254,7 +241,6 @@ _NETWORKS: dict[str, Callable[[SeparatorConfig], SeparatorNetwork]] = {
 _LOSSES: dict[str, type[SeparatorModule]] = {
     "complex": TurnedLoss,
     "absolute": AbsoluteLoss,
-    "compressed": CompressedLoss,
 }
 NAMES = sorted({*_NETWORKS, *_LOSSES, "octaves"})
 

@@ -10,7 +10,8 @@ from querysep.separation.compact import CompactUnet
 from querysep.separation.config import SeparatorConfig
 from querysep.separation.presence_head import PresenceHead
 from querysep.training.config import SeparatorTraining
-from querysep.training.separator import SeparatorModule, pairs_of, presence_auc, presence_loss
+from querysep.training.losses import presence_loss
+from querysep.training.separator import SeparatorModule, pairs_of, presence_auc
 from querysep.training.separator_items import SeparatorItems
 
 SHAPE = SeparatorConfig(hop=512, channels=(8, 16), condition_dim=8, condition_hidden=16, presence_dim=16)

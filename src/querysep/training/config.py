@@ -91,6 +91,9 @@ class SeparatorTraining(TrainingConfig):
     absent_floor_db: float | None = Field(
         None, gt=0, description="the same where silence is the answer; None: as for the others"
     )
+    compressed_weight: float = Field(
+        0.0, ge=0, description="of the error of magnitudes to the power of 0.3, in dB of the error's energy"
+    )
     presence_weight: float = Field(
         2.0,
         ge=0,

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 from torchmetrics.functional.classification import binary_auroc
 
 from querysep.anchors.catalog import Catalog, read_catalog
@@ -22,6 +21,7 @@ from querysep.separation.network import SeparatorNetwork
 from querysep.training.batches import Crowd
 from querysep.training.beginning import begin_from, same_embeddings
 from querysep.training.config import SeparatorTraining
+from querysep.training.losses import compressed_error, presence_loss
 from querysep.training.runner import QueryModule, is_begun, run
 from querysep.training.separator_items import Item, Rivals, SeparatorItems, validation_items
 from querysep.training.variations import vary_catalog
@@ -83,6 +83,8 @@ class SeparatorModule(QueryModule[SeparatorNetwork]):
         floor = error.new_tensor(self.training_config.floors)[wanted.flatten().long()]
         energy = power.sum(dim=(2, 3)).clamp(min=1e-8).repeat_interleave(2)
         loss = (10.0 * torch.log10(error / energy + floor)).mean()
+        if self.training_config.compressed_weight:
+            loss = loss + self.training_config.compressed_weight * compressed_error(mask, power, target_power)
         if logits is None or self._rivals is None:
             return loss
         known = pairs_of(anchors, wanted, self._rivals).to(logits.device)
@@ -186,18 +188,6 @@ def pairs_of(anchors: Tensor, wanted: Tensor, rivals: Rivals) -> Tensor:
             elif all(rivals.unrelated(query, index) for index in heard):
                 known[row, column] = 0.0
     return known
-
-
-def presence_loss(logits: Tensor, known: Tensor) -> Tensor:
-    """Return the cross-entropy of presence, where present and absent queries count alike.
-
-    Args:
-        logits: any shape.
-        known: same shape: 1, 0, or NaN where a logit does not count.
-    """
-    there, absent = known == 1, known == 0
-    losses = functional.binary_cross_entropy_with_logits(logits.float(), there.float(), reduction="none")
-    return 0.5 * (losses[there].mean() + losses[absent].mean())
 
 
 @dataclass(frozen=True)
