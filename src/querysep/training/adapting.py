@@ -20,14 +20,19 @@ _DETECTOR_SHARE = 0.15  # of the time
 _HEAD = {"head_only": True, "learning_rate": 1e-3, "warmup_steps": 20, "checkpoint_steps": 100}
 _SEPARATOR = {
     "optimizer": "muon",
-    "learning_rate": 2e-3,
+    "learning_rate": 5e-4,
     "warmup_steps": 50,
     "checkpoint_steps": 100,
     "ema_decay": 0.995,
-    "alone_share": 0.1,
+    "alone_share": 0.15,
+    "snr_floor_db": 30.0,
     "absent_floor_db": 15.0,
     "room_share": 0.4,
     "query_noise": 0.3,
+    "hard_share": 0.2,
+    "variations": 3,
+    "varied_share": 0.3,
+    "noisy_query_share": 0.25,
 }
 _ANCHORS_PER_CLIP = 3  # a few clips have to serve for many mixtures
 
