@@ -26,8 +26,9 @@ from querysep.separation.network import SeparatorNetwork
 from querysep.training import separator
 from querysep.training.augment import change_speed, equalise
 from querysep.training.losses import presence_loss
-from querysep.training.separator import SeparatorModule, answers_for_pairs, pairs_of
-from querysep.training.separator_items import Item, Rivals
+from querysep.training.rivals import Rivals, pairs_of
+from querysep.training.separator import SeparatorModule, answers_for_pairs
+from querysep.training.separator_items import Item
 
 HEADS = 4
 

@@ -11,7 +11,8 @@ from querysep.separation.config import SeparatorConfig
 from querysep.separation.presence_head import PresenceHead
 from querysep.training.config import SeparatorTraining
 from querysep.training.losses import presence_loss
-from querysep.training.separator import SeparatorModule, pairs_of, presence_auc
+from querysep.training.rivals import pairs_of
+from querysep.training.separator import SeparatorModule, presence_auc
 from querysep.training.separator_items import SeparatorItems
 
 SHAPE = SeparatorConfig(hop=512, channels=(8, 16), condition_dim=8, condition_hidden=16, presence_dim=16)

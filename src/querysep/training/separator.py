@@ -22,8 +22,9 @@ from querysep.training.batches import Crowd
 from querysep.training.beginning import begin_from, same_embeddings
 from querysep.training.config import SeparatorTraining
 from querysep.training.losses import compressed_error, presence_loss
+from querysep.training.rivals import Rivals, pairs_of
 from querysep.training.runner import QueryModule, is_begun, run
-from querysep.training.separator_items import Item, Rivals, SeparatorItems, validation_items
+from querysep.training.separator_items import Item, SeparatorItems, validation_items
 from querysep.training.variations import vary_catalog
 
 _VALIDATED = 200  # mixtures: of two weights that differ by 0.2 dB, 64 often choose the wrong ones
@@ -165,29 +166,6 @@ def answers_for_pairs(network: SeparatorNetwork, magnitude: Tensor, conditions: 
     # channels last, as a repetition of the image itself would not be
     twice = [one.movedim(1, -1).repeat_interleave(2, dim=0).movedim(-1, 1) for one in heard]
     return network.answer(twice, flat, magnitude.shape[-1]), network.presence_logits(heard, flat)
-
-
-def pairs_of(anchors: Tensor, wanted: Tensor, rivals: Rivals) -> Tensor:
-    """Tell which query of a batch is in which of its mixtures.
-
-    Args:
-        anchors: what is asked for and what was mixed, see ``Mix.item``, shape (batch, 2 + source).
-        wanted: shape (batch, 2).
-        rivals: tells which anchors may be heard together.
-
-    Returns:
-        Shape (batch, 2 * batch): 1 where it is there, 0 where it is not, NaN where that is not known.
-    """
-    known = torch.full((len(anchors), 2 * len(anchors)), torch.nan)
-    asked = anchors[:, :2].flatten().tolist()
-    for row, chosen in enumerate(anchors[:, 2:].tolist()):
-        heard = [index for index in chosen if index >= 0]
-        for column, query in enumerate(asked):
-            if column // 2 == row:
-                known[row, column] = wanted[row, column % 2]
-            elif all(rivals.unrelated(query, index) for index in heard):
-                known[row, column] = 0.0
-    return known
 
 
 @dataclass(frozen=True)

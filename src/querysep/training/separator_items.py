@@ -1,6 +1,6 @@
 """Mixtures of anchor segments of unrelated classes, as items for the separator."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from querysep.anchors.catalog import Anchor, Catalog
-from querysep.anchors.relations import Relations, relations_of
+from querysep.anchors.catalog import Catalog
+from querysep.anchors.relations import relations_of
 from querysep.data.manifest import Split
 from querysep.dsp.mixing import equal_energy_gain
 from querysep.dsp.placing import place
@@ -18,6 +18,7 @@ from querysep.errors import DataError
 from querysep.training.augment import place_in_room, vary
 from querysep.training.balance import class_weights, trainable
 from querysep.training.config import SeparatorTraining
+from querysep.training.rivals import Rivals
 
 _REPEAT_SHARE = 0.35
 _TRIES = 50
@@ -25,6 +26,25 @@ _NEAR = 5  # classes that count as alike
 _RELATED = "Nearly all classes of the anchor catalog are related; there are no pairs to train on."
 
 Item = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is mixed and what is asked, before anything sounds.
+
+    Attributes:
+        chosen: the anchors that are mixed.
+        levels_db: of each against the first, beyond equal energy.
+        conditions: shape (2, condition_dim), a query for each of the first two.
+        wanted: shape (2,), 1 where the query's class is in the mixture, 0 where silence is the answer.
+        asked: of which anchors the two queries are.
+    """
+
+    chosen: list[int]
+    levels_db: list[float]
+    conditions: NDArray[np.float32]
+    wanted: NDArray[np.float32]
+    asked: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -52,30 +72,6 @@ class Mix:
         anchors = torch.full((2 + len(self.segments),), -1)
         anchors[: 2 + len(self.chosen)] = torch.tensor([*self.asked, *self.chosen])
         return self.segments, self.conditions, self.wanted, anchors
-
-
-class Rivals:
-    """Which anchors may be heard in one mixture: a query can mean only one of them.
-
-    That is so where no class that is heard in one of the clips is heard in the other, nor is a kind of one that is.
-    """
-
-    def __init__(self, anchors: Sequence[Anchor], relations: Relations) -> None:
-        known: dict[tuple[tuple[str, ...], ...], tuple[frozenset[str], frozenset[str]]] = {}
-        self._of = []
-        for anchor in anchors:
-            heard = anchor.heard or (anchor.label,)
-            key = (heard, anchor.labels)
-            if key not in known:
-                above = frozenset().union(*(relations.ancestors(label) for label in heard))
-                known[key] = frozenset(heard), above | frozenset(heard) | frozenset(anchor.labels)
-            self._of.append(known[key])
-
-    def unrelated(self, first: int, second: int) -> bool:
-        """Tell whether two anchors may be mixed."""
-        heard, meant = self._of[first]
-        other_heard, other_meant = self._of[second]
-        return heard.isdisjoint(other_meant) and other_heard.isdisjoint(meant)
 
 
 class SeparatorItems(Dataset[Item]):
@@ -141,18 +137,35 @@ class SeparatorItems(Dataset[Item]):
 
     def mix(self, rng: np.random.Generator) -> Mix:
         """Draw unrelated anchors, as many as are wanted and can be found, mix them, and choose queries for two."""
+        segments = torch.zeros(1 + len(self._training.source_shares), self._catalog.segment_time)
+        waves: list[Tensor] = []
+        plan = self.plan(rng, lambda index: waves.append(torch.from_numpy(self._wave(index, rng))[None]))
+        for place_in_mix, (wave, level_db) in enumerate(zip(waves, plan.levels_db, strict=True)):
+            if place_in_mix:
+                wave = wave * equal_energy_gain(waves[0], wave) * 10.0 ** (level_db / 20.0)  # noqa: PLW2901
+            segments[place_in_mix] = wave[0]
+        return Mix(
+            segments, torch.from_numpy(plan.conditions), torch.from_numpy(plan.wanted), tuple(plan.chosen), plan.asked
+        )
+
+    def plan(self, rng: np.random.Generator, hear: Callable[[int], None] | None = None) -> Plan:
+        """Draw what is mixed and what is asked for.
+
+        Args:
+            rng: draws.
+            hear: called with each anchor in turn, before its level is drawn: it may draw how the anchor sounds.
+        """
         training = self._training
         if training.alone_share and rng.random() < training.alone_share:
-            return self._alone(rng)
+            return self._alone(rng, hear)
         count = 2 + int(rng.choice(len(training.source_shares), p=training.source_shares))
         chosen = self._choose(count, rng)
         gain_db = 0.0 if training.mixing == "paper" else training.gain_db
-        segments = torch.zeros(1 + len(training.source_shares), self._catalog.segment_time)
+        levels_db = []
         for place_in_mix, index in enumerate(chosen):
-            wave = torch.from_numpy(self._wave(index, rng))[None]
-            if place_in_mix:
-                wave = wave * equal_energy_gain(segments[:1], wave) * 10.0 ** (rng.normal(0.0, gain_db) / 20.0)
-            segments[place_in_mix] = wave[0]
+            if hear is not None:
+                hear(index)
+            levels_db.append(rng.normal(0.0, gain_db) if place_in_mix else 0.0)
         asked = chosen[:2]
         conditions = np.stack([self._condition(index, rng) for index in asked])
         wanted = np.ones(2, dtype=np.float32)
@@ -162,20 +175,18 @@ class SeparatorItems(Dataset[Item]):
                 asked[which] = absent
                 conditions[which] = self._condition(absent, rng)
                 wanted[which] = 0.0
-        return Mix(
-            segments, torch.from_numpy(conditions), torch.from_numpy(wanted), tuple(chosen), (asked[0], asked[1])
-        )
+        return Plan(chosen, levels_db, conditions, wanted, (asked[0], asked[1]))
 
-    def _alone(self, rng: np.random.Generator) -> Mix:
+    def _alone(self, rng: np.random.Generator, hear: Callable[[int], None] | None) -> Plan:
         """Draw one anchor as the whole mixture: its query asks for all of it, that of an absent class for nothing."""
         first = self._draw(rng)
         absent = self._draw_unrelated([first], rng)
         if absent is None:
             raise DataError(_RELATED)
-        segments = torch.zeros(1 + len(self._training.source_shares), self._catalog.segment_time)
-        segments[0] = torch.from_numpy(self._wave(first, rng))
+        if hear is not None:
+            hear(first)
         conditions = np.stack([self._condition(first, rng), self._condition(absent, rng)])
-        return Mix(segments, torch.from_numpy(conditions), torch.tensor([1.0, 0.0]), (first,), (first, absent))
+        return Plan([first], [0.0], conditions, np.array([1.0, 0.0], dtype=np.float32), (first, absent))
 
     def _choose(self, count: int, rng: np.random.Generator) -> list[int]:
         if self._pairs and rng.random() < self._training.pair_share:
