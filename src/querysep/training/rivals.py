@@ -66,9 +66,7 @@ def pairs_of(anchors: Tensor, wanted: Tensor, rivals: Rivals) -> Tensor:
         Shape (batch, 2 * batch): 1 where it is there, 0 where it is not, NaN where that is not known.
     """
     mixed = anchors[:, 2:]
-    apart = rivals.table(anchors[:, :2].flatten(), mixed.clamp(min=0)) | (mixed < 0)
-    known = wanted.new_full((len(anchors), 2 * len(anchors)), torch.nan)
-    known[apart.all(dim=2).T] = 0.0
-    rows = torch.arange(len(anchors), device=anchors.device)
-    known[rows, 2 * rows], known[rows, 2 * rows + 1] = wanted[:, 0], wanted[:, 1]
-    return known
+    apart = (rivals.table(anchors[:, :2].flatten(), mixed.clamp(min=0)) | (mixed < 0)).all(dim=2).T
+    known = torch.where(apart, 0.0, torch.nan)
+    own = torch.eye(len(anchors), dtype=torch.bool, device=anchors.device).repeat_interleave(2, dim=1)
+    return torch.where(own, wanted.flatten()[None], known)

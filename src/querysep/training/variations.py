@@ -95,6 +95,7 @@ class VariedCatalog(Catalog):
         noisy: latent embeddings of the chosen anchors with noise, shape (anchor, latent_dim).
 
     Attributes:
+        chosen: which of the catalog's anchors were varied, shape (anchor,).
         plain: how many of the anchors are the catalog's own.
         noisy: latent embeddings with noise of each own anchor; of those that were not chosen, without.
     """
@@ -108,7 +109,7 @@ class VariedCatalog(Catalog):
         latents: NDArray[np.float32],
         noisy: NDArray[np.float32],
     ) -> None:
-        self._catalog, self._chosen = catalog, np.array(chosen, dtype=np.int64)
+        self._catalog, self.chosen = catalog, np.array(chosen, dtype=np.int64)
         anchors = list(catalog.anchors)
         for place, time_ in enumerate(sounding):
             number, which = divmod(place, len(chosen))
@@ -116,7 +117,7 @@ class VariedCatalog(Catalog):
         super().__init__(anchors, np.concatenate((catalog.latents, latents)), np.zeros((0, 0), np.int16), catalog.facts)
         self.plain = len(catalog.anchors)
         self.noisy = catalog.latents.copy()
-        self.noisy[self._chosen] = noisy
+        self.noisy[self.chosen] = noisy
 
     def audio(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int16]:
         """Return segments, see ``Catalog.audio``."""
@@ -126,8 +127,8 @@ class VariedCatalog(Catalog):
         if index < self.plain:
             plain: NDArray[np.int16] = self._catalog.audio([index])[0]
             return plain
-        number, which = divmod(index - self.plain, len(self._chosen))
-        wave = play_anchor(self._catalog, int(self._chosen[which]), number)
+        number, which = divmod(index - self.plain, len(self.chosen))
+        wave = play_anchor(self._catalog, int(self.chosen[which]), number)
         segment = np.zeros(self.segment_time, np.int16)
         segment[: len(wave)] = _whole(wave)
         return segment
