@@ -13,6 +13,7 @@ from torch import Tensor
 
 from querysep.detection.config import DetectorConfig
 from querysep.detection.htsat import Htsat
+from querysep.detection.identity import detector_hash
 from querysep.errors import ConfigError, DeviceError, WeightsError
 from querysep.io.label_bank import BANK_NAME, LabelBank, read_label_bank
 from querysep.io.presence_calibration import PresenceCalibration, read_presence
@@ -80,12 +81,15 @@ class TrainedDetector:
     Attributes:
         network: in eval mode, on the CPU.
         labels: names of its classes, in order.
-        hash: content hash of its weights folder.
     """
 
     network: Htsat
     labels: tuple[str, ...]
-    hash: str
+
+    @property
+    def hash(self) -> str:
+        """Over its shape and weights: the same whether it lies in a folder of its own or in a model's."""
+        return detector_hash(self.network)
 
 
 @dataclass(frozen=True)
@@ -216,10 +220,10 @@ def load_detector(folder: Path) -> TrainedDetector:
         WeightsError: the folder is missing, damaged or does not fit.
     """
     folder = bundled_models().get(str(folder), folder)
-    raw, tensors, digest = read_folder(folder)
+    raw, tensors, _ = read_folder(folder)
     if isinstance(raw, dict) and raw.get("format") == "querysep-model":
         model = load_model(folder, "cpu")
-        return TrainedDetector(model.detector, model.labels, model.hash)
+        return TrainedDetector(model.detector, model.labels)
     try:
         config = DetectorModelConfig.model_validate(raw)
     except ValidationError as error:
@@ -228,18 +232,18 @@ def load_detector(folder: Path) -> TrainedDetector:
         ) from error
     network = Htsat(config.detector)
     fill(network, tensors, f"'{folder / 'model.safetensors'}'")
-    return TrainedDetector(network.eval(), config.labels, digest)
+    return TrainedDetector(network.eval(), config.labels)
 
 
 def save_detector(folder: Path, network: Htsat, labels: tuple[str, ...]) -> None:
-    """Write a detector's own weights folder.
+    """Write a detector's own weights folder, in float16 as a model's is, so that it is the same detector in both.
 
     Raises:
         OutputError: the folder holds something, or cannot be written.
     """
     config = DetectorModelConfig(labels=labels, detector=network.config)
     card = "# A detector\n\nWritten by `querysep train detector`, for `querysep mine` and `querysep train separator`.\n"
-    write_folder(folder, config.model_dump(mode="json"), network.state_dict(), card)
+    write_folder(folder, config.model_dump(mode="json"), network.state_dict(), card, half=True)
 
 
 def save_model(

@@ -6,9 +6,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from querysep.detection.htsat import Htsat
 from querysep.errors import DeviceError, OutputError, WeightsError
 from querysep.io.weights import read_folder, write_folder
-from querysep.model import load_detector, load_model, load_preset
+from querysep.model import load_detector, load_model, load_preset, save_detector, save_model
+from querysep.separation.build import build_separator
 
 
 def test_model_comes_back_as_saved(tiny_model: Path) -> None:
@@ -18,7 +20,19 @@ def test_model_comes_back_as_saved(tiny_model: Path) -> None:
     assert not model.detector.training and not model.separator.training
     for name, tensor in model.detector.state_dict().items():
         assert torch.equal(tensor, stored[f"detector.{name}"])
-    assert load_detector(tiny_model).hash == model.hash
+
+
+def test_a_detector_is_the_same_in_every_folder(tiny_model: Path, tmp_path: Path) -> None:
+    model, detector = load_model(tiny_model, "cpu"), load_detector(tiny_model)
+    torch.manual_seed(5)
+    others = build_separator(model.separator.config), Htsat(model.detector.config)
+    save_detector(tmp_path / "alone", detector.network, detector.labels)
+    save_model(tmp_path / "half", model.config, detector.network, others[0], "", half=True)
+    assert load_detector(tmp_path / "alone").hash == load_detector(tmp_path / "half").hash
+    save_model(tmp_path / "beside", model.config, detector.network, others[0], "")
+    assert load_detector(tmp_path / "beside").hash == detector.hash
+    save_model(tmp_path / "another", model.config, others[1], model.separator, "")
+    assert load_detector(tmp_path / "another").hash != detector.hash
 
 
 @pytest.mark.parametrize("change", ["missing", "extra", "misshapen"])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from synthetic_set import make_set
 
 from querysep.anchors.catalog import read_catalog
@@ -17,6 +18,7 @@ from querysep.anchors.miner import Miner
 from querysep.anchors.relations import Relations
 from querysep.data.opening import open_recordings
 from querysep.detection.config import DetectorConfig
+from querysep.detection.htsat import Htsat
 from querysep.errors import DataError
 from querysep.model import TrainedDetector, load_detector, load_model, save_detector
 from querysep.separation.config import SeparatorConfig
@@ -118,6 +120,7 @@ def test_pairs_have_equal_energy_and_come_again_with_the_same_number(catalog: Pa
 
 
 def test_another_detectors_catalog_is_refused(catalog: Path, detector: TrainedDetector, tmp_path: Path) -> None:
-    other = TrainedDetector(detector.network, detector.labels, "0" * 16)
+    torch.manual_seed(99)
+    other = TrainedDetector(Htsat(detector.network.config).eval(), detector.labels)
     with pytest.raises(DataError, match="mined by another detector"):
         train_separator(catalog, other, SEPARATOR, SeparatorTraining(steps=1, **FAST), tmp_path, ABOUT)

@@ -72,7 +72,7 @@ def adapt(
         raise ConfigError("`querysep train adapt` is one process. Start it without torchrun.")
     if (folder / "separator" / "model").exists():
         raise OutputError(f"The model '{folder / 'separator' / 'model'}' is there already. Give another folder.")
-    own = TrainedDetector(start.detector, start.labels, start.hash)
+    own = TrainedDetector(start.detector, start.labels)
     head = DetectorTraining.model_validate({**_HEAD, "minutes": _DETECTOR_SHARE * minutes})
     if not (folder / "detector").is_dir():
         train_detector(recordings, start.detector.config, head, folder, own, progress)
