@@ -114,7 +114,8 @@ class Sounds:
         spectrum = spectrum * 10.0 ** (knots_db @ self._curves / 20.0)
         if self._training.room_share:
             spectrum = spectrum * (1.0 + torch.fft.rfft(self._tails(len(rows)), self._size))
-        return torch.fft.irfft(spectrum, self._size)[:, : self._time]
+        heard: Tensor = torch.fft.irfft(spectrum, self._size)[:, : self._time]
+        return heard
 
     def _placed(self, rows: Tensor) -> Tensor:
         """Change speed and place in the segment, as ``augment.vary`` and ``placing.place`` do."""

@@ -15,8 +15,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from querysep.anchors.catalog import Anchor, Catalog, CatalogFacts
-from querysep.training.variations import VariedCatalog
+from querysep.anchors.catalog import Anchor, Catalog, CatalogFacts, read_catalog
+from querysep.model import load_detector
+from querysep.training.variations import VariedCatalog, vary_catalog
 
 GROUP = 100  # anchors in a file
 QUALITY = 0.3  # soundfile's compression level: 90 kbit/s
@@ -25,14 +26,14 @@ _BLOCK = 65_536  # the encoder must not be given more at once
 _SPEECH = 1_000  # anchors of the class that has four thousand: every class is drawn alike
 
 
-def pack(location: Path, folder: Path, variations: int, detector: str) -> None:
-    """Write a catalog and what the detector says of its variations."""
-    from querysep.anchors.catalog import read_catalog
-    from querysep.model import load_detector
-    from querysep.training.variations import vary_catalog
+def pack(catalog: Catalog, varied: VariedCatalog, folder: Path) -> None:
+    """Write a catalog, and what the detector says of its variations.
 
-    catalog = read_catalog(location)
-    varied = vary_catalog(catalog, load_detector(Path(detector)).network, variations, folder / "variations")
+    Args:
+        catalog: as it was mined.
+        varied: the same with its variations.
+        folder: for the files.
+    """
     chosen = [int(index) for index in varied.chosen]
     kept = _kept(catalog, chosen)
     audio = folder / "audio"
@@ -49,14 +50,12 @@ def pack(location: Path, folder: Path, variations: int, detector: str) -> None:
         "facts": catalog.facts.model_dump(),
         "anchors": [catalog.anchors[index].model_dump() for index in kept],
         "chosen": [place[index] for index in chosen],
-        "variations": variations,
         "sounding": [anchor.sounding for anchor in varied.anchors[varied.plain :]],
     }
     (folder / "anchors.json").write_text(json.dumps(told))
-    half = {"latents": varied.latents[kept], "varied": varied.latents[varied.plain :]}
     assert varied.noisy is not None
-    half["noisy"] = varied.noisy[chosen]
-    for name, values in half.items():
+    latents = {"latents": varied.latents[kept], "varied": varied.latents[varied.plain :], "noisy": varied.noisy[chosen]}
+    for name, values in latents.items():
         np.save(folder / f"{name}.npy", values.astype(np.float16))
 
 
@@ -83,15 +82,16 @@ def read_packed(folder: Path) -> tuple[Catalog, VariedCatalog]:
     )
     waves = np.load(folder / WAVES, mmap_mode="r")
     plain = Catalog(anchors, latents, np.asarray(waves[: len(anchors)]), CatalogFacts(**told["facts"]))
-    return plain, VariedCatalog(plain, told["chosen"], told["variations"], told["sounding"], varied, noisy)
+    variations = len(varied) // max(1, len(noisy))
+    return plain, VariedCatalog(plain, told["chosen"], variations, told["sounding"], varied, noisy)
 
 
 def unpack(folder: Path, workers: int) -> None:
     """Decode the sounds, play the variations, and write all samples, shape (anchor, time), int16."""
     told = json.loads((folder / "anchors.json").read_text())
-    time, chosen, variations = told["facts"]["segment_time"], told["chosen"], told["variations"]
+    time = told["facts"]["segment_time"]
     anchors = [Anchor(**row) for row in told["anchors"]]
-    shape = (len(anchors) + variations * len(chosen), time)
+    shape = (len(anchors) + len(told["sounding"]), time)
     waves = np.lib.format.open_memmap(folder / WAVES, mode="w+", dtype=np.int16, shape=shape)
     with ProcessPoolExecutor(workers) as pool:
         parts = [anchors[first : first + GROUP] for first in range(0, len(anchors), GROUP)]
@@ -128,13 +128,15 @@ def main() -> None:
     packing, unpacking = commands.add_parser("pack"), commands.add_parser("unpack")
     packing.add_argument("anchors", type=Path)
     packing.add_argument("--variations", type=int, default=12)
-    packing.add_argument("--detector", default="default")
+    packing.add_argument("--detector", type=Path, default=Path("default"))
     unpacking.add_argument("--workers", type=int, default=2)
     for one in (packing, unpacking):
         one.add_argument("folder", type=Path)
     arguments = parser.parse_args()
     if arguments.command == "pack":
-        pack(arguments.anchors, arguments.folder, arguments.variations, arguments.detector)
+        catalog, detector = read_catalog(arguments.anchors), load_detector(arguments.detector)
+        variations = arguments.folder / "variations"
+        pack(catalog, vary_catalog(catalog, detector.network, arguments.variations, variations), arguments.folder)
     else:
         unpack(arguments.folder, arguments.workers)
 
