@@ -19,6 +19,7 @@ CURVES = (
     ("separator-sixth-sitting.csv", SDRI, "Separator, sixth sitting: SDRi, dB"),
     ("separator-seventh-sitting.csv", SDRI, "Separator, seventh sitting, one process: SDRi, dB"),
     ("separator-seventh-sitting-two.csv", SDRI, "Separator, seventh sitting, two processes: SDRi, dB"),
+    ("separator-ninth-sitting.csv", SDRI, "Separator, ninth sitting: SDRi, dB"),
 )
 
 logs, output = (Path(argument) for argument in sys.argv[1:3])
