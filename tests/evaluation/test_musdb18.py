@@ -130,9 +130,12 @@ def test_paper_protocol_finds_every_stem_in_stem_files(stems: Path) -> None:
 def test_sisec_protocol_finds_every_stem_in_stem_files(stems: Path, conditions: torch.Tensor) -> None:
     protocol = Musdb18Sisec(model="default", data=stems, device="cpu")
     protocol._conditions = conditions
+    gains_db = []
     for row in protocol.measure("Bob - Song"):
         assert row.facts == {"track": "Bob - Song", "frames": "3 of 4"}  # the voice begins in the second
-        assert row.values["sdr_v4_db"] > row.values[BASELINE] + 1.5
+        gains_db.append(row.values["sdr_v4_db"] - row.values[BASELINE])
+    # how much a made-up voice gains depends on the weights; stems in the wrong order gain nothing
+    assert min(gains_db) > 0.0 and np.mean(gains_db) > 4.0
 
 
 def test_paper_protocol_measures_whole_chunks_where_a_stem_sounds(
