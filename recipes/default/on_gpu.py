@@ -1,8 +1,8 @@
 """Train the separator where a step takes milliseconds: python on_gpu.py FOLDER --preset P --start WEIGHTS -o OUT.
 
 FOLDER is unpacked (``packed.py``). The samples lie in the GPU's memory; speed, colour, place, room and level of every
-segment are made there, for a whole batch at once, in the ways and shares of ``querysep.training.augment``, whose
-``querysep train separator`` makes them one by one on the processor and so feeds some hundred mixtures a second. Loss,
+segment are made there, for a whole batch at once, in the ways and shares of ``querysep.training.augment``, where
+``querysep train separator`` makes them one by one on the processor, some 200 mixtures a second on each core. Loss,
 optimiser and plans of the mixtures are the package's own. Writes the averaged weights at the best look at the
 validation side and at the end, and a log, into OUT at every look.
 """
