@@ -36,6 +36,18 @@ def test_a_batch_tells_which_query_is_in_which_mixture() -> None:
     assert float((known == 0).float().mean()) > 0.3 and known.isnan().any()
 
 
+def test_the_table_of_rivals_is_what_two_by_two_gives() -> None:
+    catalog = toy_catalog()
+    rivals = SeparatorItems(catalog, SeparatorTraining()).rivals
+    indices = torch.arange(len(catalog.anchors))
+    table = rivals.table(indices, indices[::3])
+    with torch.autocast("cpu", torch.bfloat16):  # as in a training
+        assert torch.equal(rivals.table(indices, indices[::3]), table)
+    for one in indices.tolist():
+        assert table[one].tolist() == [rivals.unrelated(one, other) for other in indices[::3].tolist()]
+    assert 0.2 < float(table.float().mean()) < 0.9
+
+
 def test_present_and_absent_count_alike_and_the_unknown_not_at_all() -> None:
     known = torch.tensor([[1.0, 0.0, 0.0, torch.nan]])
     logits = torch.tensor([[0.0, 2.0, -2.0, 99.0]])

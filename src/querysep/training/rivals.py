@@ -17,41 +17,59 @@ class Rivals:
 
     def __init__(self, anchors: Sequence[Anchor], relations: Relations) -> None:
         kinds: dict[tuple[tuple[str, ...], ...], int] = {}
-        known: list[tuple[frozenset[str], frozenset[str]]] = []
-        of = []
+        self._known: list[tuple[frozenset[str], frozenset[str]]] = []
+        self._of = []
         for anchor in anchors:
             heard = anchor.heard or (anchor.label,)
             key = (heard, anchor.labels)
             if key not in kinds:
                 kinds[key] = len(kinds)
                 above = frozenset().union(*(relations.ancestors(label) for label in heard))
-                known.append((frozenset(heard), above | frozenset(heard) | frozenset(anchor.labels)))
-            of.append(kinds[key])
-        self._of = of
-        # (one, other): nothing that is heard in the one is meant by the other
-        apart = torch.tensor([[heard.isdisjoint(meant) for _, meant in known] for heard, _ in known])
-        self._table = apart & apart.T
-        self._lists: list[list[bool]] = self._table.tolist()
-        self._places = torch.tensor(of)
+                self._known.append((frozenset(heard), above | frozenset(heard) | frozenset(anchor.labels)))
+            self._of.append(kinds[key])
+        labels = sorted(frozenset().union(*(meant for _, meant in self._known)))
+        number = {label: place for place, label in enumerate(labels)}
+        self._classes = len(labels)
+        # the classes of every kind of anchor: a table of kinds by kinds would not fit for a million clips
+        self._heard, self._meant = (
+            _padded([[number[label] for label in one[which]] for one in self._known], len(labels)) for which in (0, 1)
+        )
+        self._kinds = torch.tensor(self._of)
 
     def unrelated(self, first: int, second: int) -> bool:
         """Tell whether two anchors may be mixed."""
-        return self._lists[self._of[first]][self._of[second]]
+        heard, meant = self._known[self._of[first]]
+        other_heard, other_meant = self._known[self._of[second]]
+        return heard.isdisjoint(other_meant) and other_heard.isdisjoint(meant)
 
     def table(self, first: Tensor, second: Tensor) -> Tensor:
         """Tell of each of the first anchors and each of the second whether they may be mixed.
 
         Args:
-            first: indices, any shape.
-            second: indices, any shape.
+            first: indices, shape (first,).
+            second: indices, shape (second,).
 
         Returns:
-            The first's shape, then the second's, bool, where the first are.
+            Shape (first, second), bool, where the first are.
         """
-        if self._places.device != first.device:
-            self._places, self._table = self._places.to(first.device), self._table.to(first.device)
-        rows = self._table[self._places[first]]
-        return rows[..., self._places[second]]
+        if self._kinds.device != first.device:
+            self._kinds, self._heard, self._meant = (
+                one.to(first.device) for one in (self._kinds, self._heard, self._meant)
+            )
+        heard, meant = (self._classes_of(first, one) for one in (self._heard, self._meant))
+        other_heard, other_meant = (self._classes_of(second, one) for one in (self._heard, self._meant))
+        return (heard @ other_meant.T + meant @ other_heard.T) == 0
+
+    def _classes_of(self, anchors: Tensor, kinds: Tensor) -> Tensor:
+        """Return 1 for each class, 0 for the others, shape (anchor, class)."""
+        chosen = torch.zeros(len(anchors), self._classes + 1, device=anchors.device)
+        return chosen.scatter_(1, kinds[self._kinds[anchors]].long(), 1.0)[:, :-1]
+
+
+def _padded(lists: Sequence[Sequence[int]], filling: int) -> Tensor:
+    """Return lists of numbers as rows of one length."""
+    most = max((len(one) for one in lists), default=0)
+    return torch.tensor([[*one, *[filling] * (most - len(one))] for one in lists], dtype=torch.int32)
 
 
 def pairs_of(anchors: Tensor, wanted: Tensor, rivals: Rivals) -> Tensor:
@@ -66,7 +84,8 @@ def pairs_of(anchors: Tensor, wanted: Tensor, rivals: Rivals) -> Tensor:
         Shape (batch, 2 * batch): 1 where it is there, 0 where it is not, NaN where that is not known.
     """
     mixed = anchors[:, 2:]
-    apart = (rivals.table(anchors[:, :2].flatten(), mixed.clamp(min=0)) | (mixed < 0)).all(dim=2).T
+    apart = rivals.table(anchors[:, :2].flatten(), mixed.clamp(min=0).flatten()).reshape(-1, *mixed.shape)
+    apart = (apart | (mixed < 0)).all(dim=2).T
     known = torch.where(apart, 0.0, torch.nan)
     own = torch.eye(len(anchors), dtype=torch.bool, device=anchors.device).repeat_interleave(2, dim=1)
     return torch.where(own, wanted.flatten()[None], known)
