@@ -15,7 +15,6 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +23,6 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from querysep.anchors.catalog import Catalog
 from querysep.model import load_preset
 from querysep.separation.build import build_separator
 from querysep.separation.network import SeparatorNetwork
@@ -238,7 +236,7 @@ def train(folder: Path, network: SeparatorNetwork, training: SeparatorTraining, 
     waves = torch.from_numpy(np.load(folder / WAVES)).to(device)
     sounding = torch.tensor([anchor.sounding for anchor in varied.anchors], device=device)
     sounds = Sounds(waves, sounding, varied.sample_rate, training)
-    module = SeparatorModule(network, training, _validation(plain), items.rivals).to(device)
+    module = SeparatorModule(network, training, validation_items(plain, VALIDATED, seed=0), items.rivals).to(device)
     module.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module.network.train()
     run = Run(module, training, out)
@@ -259,10 +257,6 @@ def train(folder: Path, network: SeparatorNetwork, training: SeparatorTraining, 
             run.look({"step": number + 1, "minutes": elapsed / 60.0, "loss": loss})
         if over:
             break
-
-
-def _validation(catalog: Catalog) -> list[Any]:
-    return validation_items(catalog, VALIDATED, seed=0)
 
 
 def main() -> None:

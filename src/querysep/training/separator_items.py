@@ -141,9 +141,8 @@ class SeparatorItems(Dataset[Item]):
         waves: list[Tensor] = []
         plan = self.plan(rng, lambda index: waves.append(torch.from_numpy(self._wave(index, rng))[None]))
         for place_in_mix, (wave, level_db) in enumerate(zip(waves, plan.levels_db, strict=True)):
-            if place_in_mix:
-                wave = wave * equal_energy_gain(waves[0], wave) * 10.0 ** (level_db / 20.0)  # noqa: PLW2901
-            segments[place_in_mix] = wave[0]
+            level = equal_energy_gain(waves[0], wave) if place_in_mix else 1.0
+            segments[place_in_mix] = (wave * level * 10.0 ** (level_db / 20.0))[0]
         return Mix(
             segments, torch.from_numpy(plan.conditions), torch.from_numpy(plan.wanted), tuple(plan.chosen), plan.asked
         )
