@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,21 @@ def test_a_chorale_is_read_as_it_is_written(tmp_path: Path) -> None:
     assert read_score(CHORALE, tmp_path) == parts
     with pytest.raises(DataError, match=r"cannot read its score 'bach/none\.mxl'"):
         read_score("bach/none.mxl", tmp_path)
+
+
+def test_what_music21_finds_odd_in_a_score_is_not_the_users_business(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from music21 import converter
+
+    parse = converter.parse
+
+    def warning(path: Path) -> object:
+        warnings.warn("measure 96 is overfull", UserWarning, stacklevel=2)
+        return parse(path)
+
+    monkeypatch.setattr(converter, "parse", warning)
+    assert len(read_score(CHORALE, tmp_path)) == 4  # a warning is an error in tests
 
 
 def test_dynamics_ties_and_grace_notes_are_understood() -> None:

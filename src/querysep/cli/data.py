@@ -60,7 +60,7 @@ def build(
             with progress_bar(quiet=quiet) as progress:
                 made = build_open_set(output, cache=cache or _user_cache(), progress=progress)
             if made.skipped:
-                warn([f"{len(made.skipped)} recordings could not be taken, such as {made.skipped[0]}."], quiet=quiet)
+                warn([f"Recordings not taken: {len(made.skipped)}, such as {made.skipped[0]}."], quiet=quiet)
             typer.echo(f"{len(made.clips)} clips")
             if rendered:
                 _render(output, cache or _user_cache(), music=True, quiet=quiet)

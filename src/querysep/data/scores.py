@@ -2,6 +2,7 @@
 
 import csv
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -190,7 +191,8 @@ def _parse(piece: str) -> list[Part]:
     except ModuleNotFoundError as error:
         raise DataError("Rendering scores needs music21: `pip install 'querysep[data]'`.") from error
     try:
-        with _READING:
+        with _READING, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of measures that are too full: none of the user's doing
             score = converter.parse(corpus.getWork(piece))
             read = [(str(part.partName or ""), _notes_of(part)) for part in score.getElementsByClass("Part")]
     except Exception as error:  # music21 raises whatever a score provokes
