@@ -41,7 +41,6 @@ def test_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.usefixtures("street")
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*LeafSpec.*")
 def test_training_from_a_folder_of_sounds(write_tone: WriteTone, capsys: pytest.CaptureFixture[str]) -> None:
     for place, name in enumerate(("bell", "dog", "rain")):
         for number in range(4):

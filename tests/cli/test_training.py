@@ -1,5 +1,7 @@
 """Training from the command line: what a user can get wrong, and the whole road once."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,11 @@ from recordings import WriteTone
 from synthetic_set import make_set
 
 from querysep.model import load_model
+
+SMALL = (
+    "detector: {n_mels: 16, image_size: 64, embed_dim: 8, depths: [1, 1], heads: [1, 2], window_size: 4}\n"
+    "separator: {channels: [8, 16], condition_dim: 16, condition_hidden: 16}\n"
+)
 
 
 def test_a_misspelt_setting_is_named(querysep: Querysep, tmp_path: Path) -> None:
@@ -47,16 +54,12 @@ def test_a_preset_of_ones_own_is_checked(querysep: Querysep, tmp_path: Path) -> 
     querysep(*command).assert_refused(r"not valid YAML")
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*LeafSpec.*")
 def test_from_clips_to_a_model_that_separates(querysep: Querysep, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     make_set(data)
     preset = tmp_path / "small.yaml"
-    preset.write_text(
-        "detector: {n_mels: 16, image_size: 64, embed_dim: 8, depths: [1, 1], heads: [1, 2], window_size: 4}\n"
-        "separator: {channels: [8, 16], condition_dim: 16, condition_hidden: 16}\n"
-    )
+    preset.write_text(SMALL)
     fast = ("--preset", preset, "--set", "steps=2", "--set", "workers=0", "--set", "batch_size=2")
     assert querysep("train", "detector", "--data", data, "-o", tmp_path / "d", *fast).code == 0
     detector = ("--detector", tmp_path / "d" / "detector")
@@ -71,7 +74,16 @@ def test_from_clips_to_a_model_that_separates(querysep: Querysep, tmp_path: Path
     assert querysep("separate", clips[0], "-q", clips[1], "-o", tmp_path, *model).code == 0
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*LeafSpec.*")
+def test_lightning_does_not_speak_to_the_user(tmp_path: Path) -> None:
+    make_set(tmp_path)
+    preset = tmp_path / "small.yaml"
+    preset.write_text(SMALL)
+    command = [sys.executable, "-m", "querysep", "train", "detector", "--data", tmp_path, "-o", tmp_path / "run"]
+    fast = ("--preset", preset, "--set", "steps=2", "--set", "workers=0", "--set", "batch_size=2")
+    ended = subprocess.run([*command, *fast], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_a_model_learns_the_classes_of_a_folder(querysep: Querysep, tmp_path: Path, tiny_model: Path) -> None:
     (tmp_path / "set").mkdir()
     make_set(tmp_path / "set")

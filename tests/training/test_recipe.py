@@ -32,8 +32,6 @@ SEPARATOR = SeparatorConfig(channels=(8, 16), condition_dim=16, condition_hidden
 ABOUT = Provenance("tiny", "CC0", "synthetic clips")
 FAST = {"warmup_steps": 2, "checkpoint_steps": 3, "workers": 0, "batch_size": 4, "precision": "float32"}
 
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore:.*LeafSpec.*")
-
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -1,8 +1,11 @@
 """What both trainings share: schedule, averaging, precision, checkpoints, resuming."""
 
+import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -182,6 +185,21 @@ def is_begun(folder: Path) -> bool:
     return (folder / _LAST).is_file()
 
 
+@contextmanager
+def _lightning_hushed() -> Iterator[None]:
+    """Hide what Lightning says of itself; nothing of it is about the user's sounds or settings."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\.")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@_lightning_hushed()
 def run(
     module: QueryModule[NetworkT],
     items: Dataset[Any],
