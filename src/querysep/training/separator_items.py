@@ -15,6 +15,7 @@ from querysep.data.manifest import Split
 from querysep.dsp.mixing import equal_energy_gain
 from querysep.dsp.placing import place
 from querysep.errors import DataError
+from querysep.training.askers import Askers
 from querysep.training.augment import place_in_room, vary
 from querysep.training.balance import class_weights, trainable
 from querysep.training.config import SeparatorTraining
@@ -94,6 +95,7 @@ class SeparatorItems(Dataset[Item]):
         self._training = training
         self._relations = relations_of(anchor.labels for anchor in catalog.anchors)
         self.rivals = Rivals(catalog.anchors, self._relations)
+        self._askers = Askers(catalog.anchors)
         by_class: dict[str, list[int]] = {}
         clips: dict[str, set[str]] = {}
         for index, anchor in enumerate(catalog.anchors):
@@ -104,7 +106,9 @@ class SeparatorItems(Dataset[Item]):
                 by_class.setdefault(anchor.label, []).append(index)
         if split == "train":
             kept = trainable({label: len(known) for label, known in clips.items()}, training.min_clips)
-            by_class = {label: by_class[label] for label in kept if label in by_class}
+        else:
+            kept = self._askers.askable(by_class, self.rivals)
+        by_class = {label: by_class[label] for label in kept if label in by_class}
         if len(by_class) < 2:
             raise DataError(
                 f"The anchor catalog has {len(by_class)} class for '{split}' with a score of at least "
@@ -261,17 +265,17 @@ class SeparatorItems(Dataset[Item]):
 
     def _condition(self, index: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """Average the latent embeddings of examples: the segment itself, or others of its class."""
-        anchor = self._catalog.anchors[index]
-        members = self._members[self._member_of[anchor.label]]
-        chosen = rng.choice(members, size=int(rng.integers(1, self._training.queries + 1)))
-        others = [other for other in chosen if self._catalog.anchors[other].clip != anchor.clip]
-        if not others or rng.random() < self._training.own_query_share:
-            others = [index]
+        members = self._members[self._member_of[self._catalog.anchors[index].label]]
+        others = self._askers.of(index, members)
+        if not len(others) or rng.random() < self._training.own_query_share:
+            others = np.array([index])
+        else:
+            others = rng.choice(others, size=int(rng.integers(1, self._training.queries + 1)))
         examples = self._catalog.latents[others]
         if self._catalog.noisy is not None and self._training.noisy_query_share:
             noisy = rng.random(len(others)) < self._training.noisy_query_share
-            plain = np.array(others) < self._catalog.plain
-            examples[noisy & plain] = self._catalog.noisy[np.array(others)[noisy & plain]]
+            plain = others < self._catalog.plain
+            examples[noisy & plain] = self._catalog.noisy[others[noisy & plain]]
         mean: NDArray[np.float32] = examples.mean(axis=0)
         if self._training.query_noise:
             mean = mean + (self._spread * rng.standard_normal(mean.shape)).astype(np.float32)
