@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from querysep.dsp.stft import istft, stft
-from querysep.separation.compact import CompactUnet, ResidualBlock, UpBlock
+from querysep.separation.compact import CompactUnet, ResidualBlock
 from querysep.separation.config import SeparatorConfig
 from querysep.separation.network import SeparatorNetwork
 from querysep.training import separator
@@ -47,14 +47,6 @@ class _ShiftOnly(nn.Linear):
     def forward(self, condition: Tensor) -> Tensor:
         shift = super().forward(condition)
         return torch.cat((torch.zeros_like(shift), shift), dim=1)
-
-
-def bottom_only(network: CompactUnet) -> CompactUnet:
-    """Let the condition into the bottom's blocks only (as Banquet does)."""
-    for block in network.decoder:
-        assert isinstance(block, UpBlock)
-        block.film = None
-    return network
 
 
 def with_attention(network: CompactUnet) -> CompactUnet:
@@ -226,6 +218,16 @@ class AbsoluteLoss(_OwnLoss):
         return 20.0 * (error / level).mean()
 
 
+class HalvedLoss(SeparatorModule):
+    """The package's loss, of each segment's halves apart: the network hears one second at a time."""
+
+    def batch_loss(self, batch: Any) -> Tensor:
+        """As the package's, for twice as many mixtures."""
+        segments, *rest = batch
+        halves = rearrange(segments, "b s (half t) -> (b half) s t", half=2)
+        return super().batch_loss((halves, *(part.repeat_interleave(2, dim=0) for part in rest)))
+
+
 def vary_by_octaves(wave: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """Change speed by up to an octave (most of the time) and colour (half of the time)."""
     if rng.random() < 0.75:
@@ -235,13 +237,13 @@ def vary_by_octaves(wave: NDArray[np.float32], rng: np.random.Generator) -> NDAr
 
 _NETWORKS: dict[str, Callable[[SeparatorConfig], SeparatorNetwork]] = {
     "shift-only": lambda config: shift_only(CompactUnet(config)),
-    "bottom-only": lambda config: bottom_only(CompactUnet(config)),
     "attention": lambda config: with_attention(CompactUnet(config)),
     "complex": ComplexUnet,
 }
 _LOSSES: dict[str, type[SeparatorModule]] = {
     "complex": TurnedLoss,
     "absolute": AbsoluteLoss,
+    "one-second": HalvedLoss,
 }
 NAMES = sorted({*_NETWORKS, *_LOSSES, "octaves"})
 
