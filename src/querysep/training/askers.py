@@ -25,7 +25,7 @@ class Askers:
     def of(self, index: int, members: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return those of a class that may ask for one of them: of other origins, else of other clips, else none."""
         for names in self._apart:
-            others = members[names[members] != names[index]]
+            others: NDArray[np.int64] = members[names[members] != names[index]]
             if len(others):
                 return others
         return members[:0]
