@@ -5,6 +5,7 @@ import pytest
 from toy_catalog import toy_catalog
 
 from querysep.anchors.catalog import Catalog
+from querysep.data.manifest import Split
 from querysep.training.config import SeparatorTraining
 from querysep.training.separator_items import SeparatorItems, validation_items
 
@@ -31,10 +32,10 @@ def _clips_asked_by(catalog: Catalog, items: SeparatorItems) -> list[tuple[str, 
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])
-def test_a_long_clip_does_not_ask_for_itself(split: str) -> None:
+def test_a_long_clip_does_not_ask_for_itself(split: Split) -> None:
     catalog = _one_clip(toy_catalog(split), {"Bell", "Rain", "Speech"}, but=1)
     settings = SeparatorTraining(own_query_share=0.0, queries=1)
-    asked = _clips_asked_by(catalog, SeparatorItems(catalog, settings, split))  # type: ignore[arg-type]
+    asked = _clips_asked_by(catalog, SeparatorItems(catalog, settings, split))
     assert ("Bell-long", "Bell-3") in asked
     assert all(target != example for target, example in asked)
 
