@@ -19,8 +19,7 @@ class Askers:
 
     def __init__(self, anchors: Sequence[Anchor]) -> None:
         self._anchors = anchors
-        origins, clips = [anchor.origin for anchor in anchors], [anchor.clip for anchor in anchors]
-        self._apart = [np.unique(names, return_inverse=True)[1] for names in (origins, clips)]
+        self._apart = [_numbered([a.origin for a in anchors]), _numbered([a.clip for a in anchors])]
 
     def of(self, index: int, members: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return those of a class that may ask for one of them: of other origins, else of other clips, else none."""
@@ -38,3 +37,9 @@ class Askers:
         firsts = [by_class[label][0] for label in several]
         mixed = any(rivals.unrelated(one, other) for one, other in combinations(firsts, 2))
         return several if mixed else list(by_class)
+
+
+def _numbered(names: Sequence[str]) -> NDArray[np.int64]:
+    """Return a number for each name, the same for the same; an array of the names would fill memory for AudioSet."""
+    known: dict[str, int] = {}
+    return np.array([known.setdefault(name, len(known)) for name in names], dtype=np.int64)
