@@ -87,12 +87,18 @@ class SeparatorTraining(TrainingConfig):
     query_noise: float = Field(
         0.0, ge=0, description="noise on the queries' embeddings, in standard deviations over the anchors"
     )
+    query_blend: float = Field(
+        0.0, ge=0, lt=1, description="queries' embeddings move up to this share of the way to any other anchor's"
+    )
     snr_floor_db: float = Field(25.0, gt=0, description="errors this far below the mixture count no more")
     absent_floor_db: float | None = Field(
         None, gt=0, description="the same where silence is the answer; None: as for the others"
     )
     compressed_weight: float = Field(
         0.0, ge=0, description="of the error of magnitudes to the power of 0.3, in dB of the error's energy"
+    )
+    worse_weight: float = Field(
+        0.0, ge=0, description="of the dB by which an answer is worse than the mixture itself, in dB of the error"
     )
     presence_weight: float = Field(
         2.0,

@@ -18,6 +18,7 @@ from querysep.errors import DataError
 from querysep.training.askers import Askers
 from querysep.training.augment import place_in_room, vary
 from querysep.training.balance import class_weights, trainable
+from querysep.training.conditions import Conditions
 from querysep.training.config import SeparatorTraining
 from querysep.training.rivals import Rivals
 
@@ -95,7 +96,8 @@ class SeparatorItems(Dataset[Item]):
         self._training = training
         self._relations = relations_of(anchor.labels for anchor in catalog.anchors)
         self.rivals = Rivals(catalog.anchors, self._relations)
-        self._askers = Askers(catalog.anchors)
+        askers = Askers(catalog.anchors)
+        self._conditions = Conditions(catalog, training, askers)
         by_class: dict[str, list[int]] = {}
         clips: dict[str, set[str]] = {}
         for index, anchor in enumerate(catalog.anchors):
@@ -107,7 +109,7 @@ class SeparatorItems(Dataset[Item]):
         if split == "train":
             kept = trainable({label: len(known) for label, known in clips.items()}, training.min_clips)
         else:
-            kept = self._askers.askable(by_class, self.rivals)
+            kept = askers.askable(by_class, self.rivals)
         by_class = {label: by_class[label] for label in kept if label in by_class}
         if len(by_class) < 2:
             raise DataError(
@@ -121,7 +123,6 @@ class SeparatorItems(Dataset[Item]):
         counts = np.array([len(members) for members in self._members])
         self._weights = self._shares(counts)
         self._near = self._nearest() if training.hard_share else []
-        self._spread = training.query_noise * catalog.latents[: catalog.plain].std(axis=0)
         self._pairs = [(self._kinds(first), self._kinds(second)) for first, second in training.pairs]
 
     def _shares(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -264,22 +265,7 @@ class SeparatorItems(Dataset[Item]):
         return wave
 
     def _condition(self, index: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        """Average the latent embeddings of examples: the segment itself, or others of its class."""
-        members = self._members[self._member_of[self._catalog.anchors[index].label]]
-        others = self._askers.of(index, members)
-        if not len(others) or rng.random() < self._training.own_query_share:
-            others = np.array([index])
-        else:
-            others = rng.choice(others, size=int(rng.integers(1, self._training.queries + 1)))
-        examples = self._catalog.latents[others]
-        if self._catalog.noisy is not None and self._training.noisy_query_share:
-            noisy = rng.random(len(others)) < self._training.noisy_query_share
-            plain = others < self._catalog.plain
-            examples[noisy & plain] = self._catalog.noisy[others[noisy & plain]]
-        mean: NDArray[np.float32] = examples.mean(axis=0)
-        if self._training.query_noise:
-            mean = mean + (self._spread * rng.standard_normal(mean.shape)).astype(np.float32)
-        return mean
+        return self._conditions.draw(index, self._members[self._member_of[self._catalog.anchors[index].label]], rng)
 
 
 def validation_items(catalog: Catalog, count: int, seed: int, training: SeparatorTraining | None = None) -> list[Item]:
