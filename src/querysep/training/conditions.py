@@ -43,9 +43,6 @@ class Conditions:
             plain = others < self._catalog.plain
             examples[noisy & plain] = self._catalog.noisy[others[noisy & plain]]
         mean: NDArray[np.float32] = examples.mean(axis=0)
-        if self._training.query_blend:
-            other = self._catalog.latents[rng.integers(len(self._catalog.latents))]
-            mean = mean + np.float32(rng.uniform(0.0, self._training.query_blend)) * (other - mean)
         if self._training.query_noise:
             mean = mean + (self._spread * rng.standard_normal(mean.shape)).astype(np.float32)
         return mean

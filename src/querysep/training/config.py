@@ -87,9 +87,6 @@ class SeparatorTraining(TrainingConfig):
     query_noise: float = Field(
         0.0, ge=0, description="noise on the queries' embeddings, in standard deviations over the anchors"
     )
-    query_blend: float = Field(
-        0.0, ge=0, lt=1, description="queries' embeddings move up to this share of the way to any other anchor's"
-    )
     snr_floor_db: float = Field(25.0, gt=0, description="errors this far below the mixture count no more")
     absent_floor_db: float | None = Field(
         None, gt=0, description="the same where silence is the answer; None: as for the others"
