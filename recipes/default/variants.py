@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from querysep.dsp.stft import istft, stft
-from querysep.separation.compact import CompactUnet, ResidualBlock
+from querysep.separation.compact import CompactUnet, ResidualBlock, UpBlock
 from querysep.separation.config import SeparatorConfig
 from querysep.separation.network import SeparatorNetwork
 from querysep.training import separator
@@ -54,6 +54,24 @@ def with_attention(network: CompactUnet) -> CompactUnet:
     for index, block in enumerate(network.bottom):
         network.bottom[index] = _Attended(block, network.config.channels[-1])
     return network
+
+
+def with_separable_blocks(network: CompactUnet) -> CompactUnet:
+    """Convolve each channel by itself over 5 x 5, then mix channels (Howard et al., 2017), where no skip comes in."""
+    for block in network.modules():
+        if isinstance(block, ResidualBlock):
+            block.conv2 = _separable(block.conv2)  # type: ignore[assignment]
+            if not isinstance(block, UpBlock):
+                block.conv1 = _separable(block.conv1)  # type: ignore[assignment]
+    return network
+
+
+def _separable(conv: nn.Conv2d) -> nn.Sequential:
+    inputs = conv.in_channels
+    return nn.Sequential(
+        nn.Conv2d(inputs, inputs, 5, padding=2, groups=inputs, bias=False),
+        nn.Conv2d(inputs, conv.out_channels, 1, bias=False),
+    )
 
 
 class _Attended(nn.Module):
@@ -238,6 +256,7 @@ def vary_by_octaves(wave: NDArray[np.float32], rng: np.random.Generator) -> NDAr
 _NETWORKS: dict[str, Callable[[SeparatorConfig], SeparatorNetwork]] = {
     "shift-only": lambda config: shift_only(CompactUnet(config)),
     "attention": lambda config: with_attention(CompactUnet(config)),
+    "separable": lambda config: with_separable_blocks(CompactUnet(config)),
     "complex": ComplexUnet,
 }
 _LOSSES: dict[str, type[SeparatorModule]] = {

@@ -90,36 +90,6 @@ def test_neither_a_parent_nor_a_kind_of_what_is_there_is_absent() -> None:
         assert (one, "Rain") in pairs
 
 
-class Families:
-    """Twelve unrelated classes of two clips; in some of them both are of one origin."""
-
-    sample_rate = 1_000
-    read = Noises.read
-
-    def __init__(self, several: int) -> None:
-        self.clips = tuple(
-            Clip(
-                path=f"sound {kind}-{number}",
-                labels=(f"sound {kind}",),
-                duration_s=3.0,
-                licence="CC0",
-                source="synthetic",
-                origin=f"sound {kind}-{number if kind < several else 0}",
-                split="test",
-            )
-            for kind in range(12)
-            for number in range(2)
-        )
-
-
-@pytest.mark.parametrize(("several", "drawn"), [(10, 10), (9, 12)])
-def test_only_classes_of_two_origins_are_drawn_where_there_are_enough(several: int, drawn: int) -> None:
-    mixtures = PresenceMixtures(Families(several), "test").draw(60)  # type: ignore[arg-type]
-    assert {asked.label for mixture in mixtures for asked in mixture.asked} == {
-        f"sound {kind}" for kind in range(drawn)
-    }
-
-
 def test_a_fit_is_for_these_weights_and_always_the_same(recordings: OpenedRecordings, tiny_model: Path) -> None:
     model = load_model(tiny_model, "cpu")
     one, two = (fit_presence(model, recordings, 8, 0) for _ in range(2))

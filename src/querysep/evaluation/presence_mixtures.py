@@ -19,7 +19,6 @@ _SHORTEST_CLIP_S = 0.25
 _LONGEST_QUERY_S = 10.0
 _LEVELS_DB = 8.0  # the sounds of a mixture differ by up to so much
 _LABEL_SHARE = 0.4  # of the queries ask by name, where the model has it
-_ENOUGH_CLASSES = 10
 _TRIES = 500
 
 
@@ -49,9 +48,6 @@ class AskedMixture:
 class PresenceMixtures:
     """Draws mixtures of one to three sounds of 2 to 8 s; mixture i is the same for one seed.
 
-    Where ten classes have recordings of two origins, only such classes are drawn: recordings of one origin are so much
-    alike that a calibration fitted on them trusts likeness too much.
-
     Args:
         recordings: a data set.
         split: the side to draw from.
@@ -69,13 +65,6 @@ class PresenceMixtures:
             if clip.split == split and clip.duration_s >= _SHORTEST_CLIP_S:
                 by_class.setdefault(clip.labels[0], []).append(index)
         self._by_class = {label: indices for label, indices in sorted(by_class.items()) if len(indices) >= 2}
-        several = {
-            label: indices
-            for label, indices in self._by_class.items()
-            if len({self._clip(one).origin for one in indices}) >= 2
-        }
-        if len(several) >= _ENOUGH_CLASSES:
-            self._by_class = several
         if len(self._by_class) < 3:
             raise DataError(
                 f"The split '{split}' has {len(self._by_class)} classes with two recordings or more; at least 3 are "
