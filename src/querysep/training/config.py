@@ -94,9 +94,6 @@ class SeparatorTraining(TrainingConfig):
     compressed_weight: float = Field(
         0.0, ge=0, description="of the error of magnitudes to the power of 0.3, in dB of the error's energy"
     )
-    worse_weight: float = Field(
-        0.0, ge=0, description="of the dB by which an answer is worse than the mixture itself, in dB of the error"
-    )
     presence_weight: float = Field(
         2.0,
         ge=0,

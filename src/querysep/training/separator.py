@@ -21,7 +21,7 @@ from querysep.separation.network import SeparatorNetwork
 from querysep.training.batches import Crowd
 from querysep.training.beginning import begin_from, same_embeddings
 from querysep.training.config import SeparatorTraining
-from querysep.training.losses import compressed_error, presence_loss, worse_than_mixture
+from querysep.training.losses import compressed_error, presence_loss
 from querysep.training.rivals import Rivals, pairs_of
 from querysep.training.runner import QueryModule, is_begun, run
 from querysep.training.separator_items import Item, SeparatorItems, validation_items
@@ -83,11 +83,7 @@ class SeparatorModule(QueryModule[SeparatorNetwork]):
         error = (mask * (mask * power - 2.0 * shared) + target_power).sum(dim=(2, 3)).clamp(min=0.0).flatten()
         floor = error.new_tensor(self.training_config.floors)[wanted.flatten().long()]
         energy = power.sum(dim=(2, 3)).clamp(min=1e-8).repeat_interleave(2)
-        relative = error / energy + floor
-        loss = 10.0 * torch.log10(relative).mean()
-        if self.training_config.worse_weight:
-            rest = (power - 2.0 * shared + target_power).sum(dim=(2, 3)).flatten() / energy
-            loss = loss + self.training_config.worse_weight * worse_than_mixture(relative, rest)
+        loss = (10.0 * torch.log10(error / energy + floor)).mean()
         if self.training_config.compressed_weight:
             loss = loss + self.training_config.compressed_weight * compressed_error(mask, power, target_power)
         if logits is None or self._rivals is None:
