@@ -60,9 +60,9 @@ def with_separable_blocks(network: CompactUnet) -> CompactUnet:
     """Convolve each channel by itself over 5 x 5, then mix channels (Howard et al., 2017), where no skip comes in."""
     for block in network.modules():
         if isinstance(block, ResidualBlock):
-            block.conv2 = _separable(block.conv2)  # type: ignore[assignment]
+            block.add_module("conv2", _separable(block.conv2))
             if not isinstance(block, UpBlock):
-                block.conv1 = _separable(block.conv1)  # type: ignore[assignment]
+                block.add_module("conv1", _separable(block.conv1))
     return network
 
 
