@@ -11,7 +11,7 @@ from querysep.detection.windows import embed
 from querysep.errors import ConfigError
 from querysep.model import Model
 from querysep.separation.compact import CompactUnet
-from querysep.separation.config import SeparatorConfig
+from querysep.separation.config import CompactConfig, SeparatorConfig
 from querysep.separation.network import SeparatorNetwork
 
 _LISTENED, _COMPARED = 32, 2_000  # anchors
@@ -62,12 +62,18 @@ def begin_from(network: SeparatorNetwork, start: Model, catalog: Catalog) -> Non
         raise ConfigError("The model to start from has another detector; that is only possible with our architecture.")
     old, new = _both(start, catalog, _COMPARED)
     _refit(network.condition, old, new)
-    if network.presence is not None and start.separator.config.presence_dim:
+    if (
+        network.presence is not None
+        and isinstance(start.separator, CompactUnet)
+        and start.separator.presence is not None
+    ):
         _refit(network.presence.query, old, new)
 
 
 def _fits(start: SeparatorConfig, config: SeparatorConfig) -> bool:
-    """Tell whether weights can be filled into a network: it may tell presence besides, and have more channels."""
+    """Tell whether weights can be filled into a network: ours may tell presence besides, and have more channels."""
+    if not isinstance(start, CompactConfig) or not isinstance(config, CompactConfig):
+        return start == config
     free = {"presence_dim": config.presence_dim, "channels": config.channels}
     if start.model_copy(update=free) != config or start.presence_dim not in {0, config.presence_dim}:
         return False
@@ -75,8 +81,7 @@ def _fits(start: SeparatorConfig, config: SeparatorConfig) -> bool:
         return True
     levels = [list(zip(one.channels, one.channels[1:], strict=False)) for one in (start, config)]
     return (
-        config.architecture == "compact"
-        and len(start.channels) == len(config.channels)
+        len(start.channels) == len(config.channels)
         and all(many >= few for few, many in zip(start.channels, config.channels, strict=True))
         # a block has a convolution in its residual path where the number of channels changes
         and [one == other for one, other in levels[0]] == [one == other for one, other in levels[1]]

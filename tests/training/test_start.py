@@ -13,8 +13,8 @@ from querysep.errors import ConfigError
 from querysep.model import Model, load_model
 from querysep.separation.build import build_separator
 from querysep.separation.compact import CompactUnet
-from querysep.separation.config import SeparatorConfig
-from querysep.training.beginning import begin_from, same_embeddings
+from querysep.separation.config import PaperConfig
+from querysep.training.start import begin_from, same_embeddings
 
 COUNT, TIME = 60, 16_000
 
@@ -119,7 +119,7 @@ def test_another_shape_is_refused(start: Model) -> None:
 
 
 def test_the_papers_network_cannot_change_its_detector(start: Model) -> None:
-    config = SeparatorConfig(architecture="unet", channels=(4, 8), condition_dim=16)
+    config = PaperConfig(channels=(4, 8), condition_dim=16)
     other = replace(start, separator=build_separator(config))
     with pytest.raises(ConfigError, match="another detector"):
         begin_from(build_separator(config), other, _catalog(start, -np.eye(16)))
