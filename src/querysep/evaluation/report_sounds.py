@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from querysep.evaluation.figure import Panel, draw
+from querysep.pipeline.plots import Panel, draw
 from querysep.types import Audio
 
 LONGEST_S = 8.0

@@ -47,7 +47,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Presence:
-    """What the detector heard, class by class.
+    """What the detector found, class by class.
 
     Attributes:
         labels: a name per class.
