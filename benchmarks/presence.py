@@ -16,9 +16,9 @@ import torch
 
 from querysep.data.opening import open_recordings
 from querysep.errors import QueryError
-from querysep.evaluation.metrics import bootstrap_interval, snr_db
-from querysep.evaluation.presence_fit import auc, calibration_error
-from querysep.evaluation.presence_mixtures import PresenceMixtures
+from querysep.evaluation.calibration import PresenceMixtures, auc, calibration_error
+from querysep.evaluation.metrics.intervals import bootstrap_interval
+from querysep.evaluation.metrics.signal import snr_db
 from querysep.pipeline import Separator
 from querysep.pipeline.presence import coverage, hear_windows
 from querysep.queries.examples import Ear

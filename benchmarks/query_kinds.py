@@ -23,8 +23,9 @@ from querysep.data.clips import read_clip
 from querysep.data.manifest import Clip, read_manifest
 from querysep.dsp.stft import istft, stft
 from querysep.errors import QueryError
-from querysep.evaluation.metrics import bootstrap_interval, snr_db
-from querysep.evaluation.open_mixtures import SAMPLE_RATE, OpenMixtures, Part
+from querysep.evaluation.metrics.intervals import bootstrap_interval
+from querysep.evaluation.metrics.signal import snr_db
+from querysep.evaluation.protocols.open_mixtures import SAMPLE_RATE, OpenMixtures, Part
 from querysep.model import Model, load_model
 from querysep.queries.examples import Ear
 from querysep.queries.labels import LabelBook

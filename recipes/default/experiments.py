@@ -19,7 +19,7 @@ from variants import presence_auc, variant_of
 
 from querysep.anchors.catalog import Catalog, read_catalog
 from querysep.data.manifest import Split
-from querysep.evaluation.metrics import bootstrap_interval
+from querysep.evaluation.metrics.intervals import bootstrap_interval
 from querysep.model import load_model
 from querysep.separation.network import SeparatorNetwork
 from querysep.training.config import SeparatorTraining
