@@ -10,7 +10,8 @@ from synthetic_set import RATE, make_set
 from querysep.data.manifest import Clip, read_manifest
 from querysep.data.opening import OpenedRecordings, open_recordings
 from querysep.errors import DataError
-from querysep.evaluation.calibration import PresenceMixtures, auc, calibration_error, fit_presence, logistic
+from querysep.evaluation.calibration import PresenceMixtures, auc, fit_presence, logistic
+from querysep.evaluation.metrics.classification import calibration_error
 from querysep.model import load_model
 
 
@@ -30,8 +31,8 @@ def test_the_logistic_model_finds_the_weights_that_made_the_answers() -> None:
     np.testing.assert_allclose(weights, [2.0, -0.1], rtol=0.1)
     assert bias == pytest.approx(-7.0, rel=0.1)
     scores = 1.0 / (1.0 + np.exp(-(features @ weights + bias)))
-    assert calibration_error(present, scores) < 0.01
-    assert calibration_error(present, scores**3) > 0.05
+    assert calibration_error(scores[present], scores[~present]) < 0.01
+    assert calibration_error(scores[present] ** 3, scores[~present] ** 3) > 0.05
 
 
 def test_auc_counts_pairs_and_halves_ties() -> None:
@@ -46,13 +47,13 @@ def test_absent_sounds_are_not_in_the_mixture(recordings: OpenedRecordings) -> N
     kinds = set()
     for mixture, same in zip(drawn, again, strict=True):
         np.testing.assert_array_equal(mixture.wave, same.wave)
-        there = [asked for asked in mixture.asked if asked.wave is not None]
-        away = [asked for asked in mixture.asked if asked.wave is None]
-        np.testing.assert_allclose(np.sum([asked.wave for asked in there], axis=0), mixture.wave, atol=1e-6)
-        assert not {asked.label for asked in there} & {asked.label for asked in away}
+        there = [trial for trial in mixture.trials if trial.wave is not None]
+        away = [trial for trial in mixture.trials if trial.wave is None]
+        np.testing.assert_allclose(np.sum([trial.wave for trial in there], axis=0), mixture.wave, atol=1e-6)
+        assert not {trial.label for trial in there} & {trial.label for trial in away}
         assert 2 * RATE <= len(mixture.wave) <= 8 * RATE
         assert np.abs(mixture.wave).max() <= 0.9001
-        kinds |= {(asked.query.kind, asked.wave is None) for asked in mixture.asked}
+        kinds |= {(trial.query.kind, trial.wave is None) for trial in mixture.trials}
     assert kinds == {("audio", True), ("audio", False), ("label", True), ("label", False)}
 
 
@@ -81,8 +82,8 @@ class Noises:
 def test_neither_a_parent_nor_a_kind_of_what_is_there_is_absent() -> None:
     pairs = set()
     for mixture in PresenceMixtures(Noises(), "test", seed=2).draw(60):
-        there = [asked.label for asked in mixture.asked if asked.wave is not None]
-        away = [asked.label for asked in mixture.asked if asked.wave is None]
+        there = [trial.label for trial in mixture.trials if trial.wave is not None]
+        away = [trial.label for trial in mixture.trials if trial.wave is None]
         pairs |= {(one, other) for one in there for other in (*away, *there) if one != other}
     for one, other in (("Drum", "Snare drum"), ("Dog", "Animal")):
         assert not pairs & {(one, other), (other, one)}

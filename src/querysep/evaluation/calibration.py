@@ -35,18 +35,18 @@ SHORTEST_S, LONGEST_S = 2.0, 8.0
 _SHORTEST_CLIP_S = 0.25
 _LONGEST_QUERY_S = 10.0
 _LEVELS_DB = 8.0  # the sounds of a mixture differ by up to so much
-_LABEL_SHARE = 0.4  # of the queries ask by name, where the model has it
+_LABEL_SHARE = 0.4  # of the queries are names, where the model has it
 _TRIES = 500
 
 
 @dataclass(frozen=True)
-class Asked:
+class PresenceTrial:
     """A query for a mixture.
 
     Attributes:
-        label: the class asked for.
+        label: the class of the query.
         query: another recording of the class, or its name.
-        wave: the sound asked for, as it is in the mixture, shape (time,); None where it is not there.
+        wave: the true sound, as it is in the mixture, shape (time,); None where it is not there.
     """
 
     label: str
@@ -55,25 +55,25 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class AskedMixture:
+class PresenceMixture:
     """A mixture, shape (time,), and the queries for it."""
 
     wave: NDArray[np.float32]
-    asked: tuple[Asked, ...]
+    trials: tuple[PresenceTrial, ...]
 
 
 @dataclass(frozen=True)
 class _Measured:
-    """One query: what was heard, and what its mask did.
+    """One query: what the detector found, and what its mask did.
 
     Attributes:
-        heard: in the mixture.
+        windows: of the mixture.
         vector: the condition.
         features: as seen from the origin.
         products: energy of the true sound, its product with the target, and the target's energy; None where absent.
     """
 
-    heard: HeardWindows
+    windows: HeardWindows
     vector: Tensor
     features: Tensor
     products: tuple[float, float, float] | None
@@ -81,7 +81,7 @@ class _Measured:
     def features_from(self, centre: Tensor) -> NDArray[np.float64]:
         """Return the features as seen from what all mixtures have in common."""
         features = self.features.clone()
-        features[FEATURES.index("similarity")] = similarity(self.heard, self.vector, centre)
+        features[FEATURES.index("similarity")] = similarity(self.windows, self.vector, centre)
         return np.asarray(features.double().cpu().numpy())
 
 
@@ -124,8 +124,8 @@ def fit_presence(model: Model, recordings: Recordings, mixtures: int, seed: int,
     measured: list[_Measured] = []
     latents: list[Tensor] = []
     for done, mixture in enumerate(PresenceMixtures(recordings, split, names, seed).draw(mixtures)):
-        heard, queries = _measure(model, mixture)
-        latents.append(heard.latents.mean(dim=0))
+        windows, queries = _measure(model, mixture)
+        latents.append(windows.latents.mean(dim=0))
         measured += queries
         progress(done + 1, mixtures, "measuring mixtures")
     centre = torch.stack(latents).mean(dim=0)
@@ -150,17 +150,17 @@ def fit_presence(model: Model, recordings: Recordings, mixtures: int, seed: int,
 
 
 @torch.inference_mode()
-def _measure(model: Model, mixture: AskedMixture) -> tuple[HeardWindows, list[_Measured]]:
+def _measure(model: Model, mixture: PresenceMixture) -> tuple[HeardWindows, list[_Measured]]:
     config = model.separator.config
     wave = torch.from_numpy(mixture.wave).to(model.device)
-    heard = hear_windows(model.detector, wave)
+    windows = hear_windows(model.detector, wave)
     spectrum = stft(wave, config.n_fft, config.hop)
     ours = model.separator.listen(spectrum.abs()[None])
     ear = Ear(model.detector, model.device)
     found = []
-    for asked in mixture.asked:
+    for trial in mixture.trials:
         try:
-            (condition,) = resolve([asked.query], ear, model.label_bank)
+            (condition,) = resolve([trial.query], ear, model.label_bank)
         except QueryError:  # a silent recording
             continue
         mask = model.separator.answer(ours, condition.vectors, spectrum.shape[-1])[0]
@@ -169,15 +169,15 @@ def _measure(model: Model, mixture: AskedMixture) -> tuple[HeardWindows, list[_M
         logits = model.separator.presence_logits(ours, condition.vectors)
         match = spectrum.abs().new_zeros(()) if logits is None else logits[0, 0].float()
         power = spectrum.abs().square()
-        features = presence_features(heard, vector, condition.profiles[0], power, mask, origin, match)
-        found.append(_Measured(heard, vector, features, _products(asked, target)))
-    return heard, found
+        features = presence_features(windows, vector, condition.profiles[0], power, mask, origin, match)
+        found.append(_Measured(windows, vector, features, _products(trial, target)))
+    return windows, found
 
 
-def _products(asked: Asked, target: NDArray[np.float32]) -> tuple[float, float, float] | None:
-    if asked.wave is None:
+def _products(trial: PresenceTrial, target: NDArray[np.float32]) -> tuple[float, float, float] | None:
+    if trial.wave is None:
         return None
-    truth, guess = asked.wave.astype(np.float64), target.astype(np.float64)
+    truth, guess = trial.wave.astype(np.float64), target.astype(np.float64)
     return float(truth @ truth), float(truth @ guess), float(guess @ guess)
 
 
@@ -208,13 +208,6 @@ def auc(present: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
     """Return how often a present query scores above an absent one, ties counted half."""
     above, below = scores[present][:, None], scores[~present][None, :]
     return float((above > below).mean() + 0.5 * (above == below).mean())
-
-
-def calibration_error(present: NDArray[np.bool_], scores: NDArray[np.float64], bins: int = 10) -> float:
-    """Return the expected calibration error: the mean gap between score and truth over equally wide bins."""
-    places = np.minimum((scores * bins).astype(int), bins - 1)
-    gaps = [abs(float((scores - present)[places == place].sum())) for place in range(bins)]
-    return sum(gaps) / len(scores)
 
 
 def _open_above(silent_below: float) -> float:
@@ -249,7 +242,7 @@ class PresenceMixtures:
     Args:
         recordings: a data set.
         split: the side to draw from.
-        names: classes that can be asked for by name.
+        names: classes that can be queried by name.
         seed: of the choice.
 
     Raises:
@@ -269,8 +262,8 @@ class PresenceMixtures:
                 "needed to tell present from absent sounds. Give a larger data set."
             )
 
-    def draw(self, count: int) -> Iterator[AskedMixture]:
-        """Yield mixtures; each asks for all of its sounds, and for as many that are not there.
+    def draw(self, count: int) -> Iterator[PresenceMixture]:
+        """Yield mixtures; each has queries for all of its sounds, and for as many that are not there.
 
         Raises:
             DataError: a recording cannot be read, or the split is too small or too quiet.
@@ -284,7 +277,7 @@ class PresenceMixtures:
             else:
                 raise DataError("The data set is too small or too quiet to draw mixtures from.")
 
-    def _try(self, rng: np.random.Generator) -> AskedMixture | None:
+    def _try(self, rng: np.random.Generator) -> PresenceMixture | None:
         rate, wanted = self._recordings.sample_rate, int(rng.choice([1, 2, 2, 3]))
         time = int(rng.integers(round(SHORTEST_S * rate), round(LONGEST_S * rate)))
         clips: list[int] = []
@@ -298,9 +291,9 @@ class PresenceMixtures:
         if waves is None:
             return None
         present = [(self._clip(index).labels[0], wave) for index, wave in zip(clips, waves, strict=True)]
-        asked = [Asked(label, self._query(label, clips, rng), wave) for label, wave in present]
-        asked += [Asked(label, self._query(label, clips, rng), None) for label in self._absent(clips, rng)]
-        return AskedMixture(np.stack(waves).sum(axis=0), tuple(asked))
+        trials = [PresenceTrial(label, self._query(label, clips, rng), wave) for label, wave in present]
+        trials += [PresenceTrial(label, self._query(label, clips, rng), None) for label in self._absent(clips, rng)]
+        return PresenceMixture(np.stack(waves).sum(axis=0), tuple(trials))
 
     def _clip(self, index: int) -> Clip:
         return self._recordings.clips[index]
@@ -320,8 +313,8 @@ class PresenceMixtures:
         return [wave * np.float32(gain * scale) for wave, gain in zip(waves, gains, strict=True)]
 
     def _absent(self, clips: Sequence[int], rng: np.random.Generator) -> list[str]:
-        heard = [self._clip(index) for index in clips]
-        labels = [label for label in self._by_class if not any(_holds(clip, label) for clip in heard)]
+        present = [self._clip(index) for index in clips]
+        labels = [label for label in self._by_class if not any(_holds(clip, label) for clip in present)]
         return [labels[place] for place in rng.permutation(len(labels))[: len(clips)]]
 
     def _query(self, label: str, in_mixture: Sequence[int], rng: np.random.Generator) -> Query:

@@ -73,18 +73,18 @@ def test_rows_and_table(folder: Path, tiny_model: Path) -> None:
     assert [row for row in rows if row.task.startswith("stems")] == _measure(protocol, "stems")
 
 
-def test_a_perfect_and_a_deaf_model(folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_perfect_model(folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     protocol = _protocol(folder, tiny_model)
 
-    def perfect(separator: object, questions: list[open_protocol.Question]) -> list[object]:
-        answers = []
-        for question in questions:
-            target = question.mixture * 0 if question.target is None else question.target
-            presence = 0.1 if question.target is None else 0.9
-            answers.append(_answer(target, question.mixture - target, presence))
-        return answers
+    def perfect(separator: object, trials: list[open_protocol.Trial]) -> list[object]:
+        separations = []
+        for trial in trials:
+            target = trial.mixture * 0 if trial.target is None else trial.target
+            presence = 0.1 if trial.target is None else 0.9
+            separations.append(_separation(target, trial.mixture - target, presence))
+        return separations
 
-    monkeypatch.setattr(open_protocol, "ask", perfect)
+    monkeypatch.setattr(open_protocol, "separate_trials", perfect)
     found = {one.name: one.values for one in protocol.summarise(_measure(protocol))}
     assert found["three sources"]["sdri_db"] > 100 and found["three sources"]["made_worse"] == 0
     assert found["clean"]["clean_snr_db"] == 120 and found["absent"]["silence_sdr_db"] > 40
@@ -92,7 +92,7 @@ def test_a_perfect_and_a_deaf_model(folder: Path, tiny_model: Path, monkeypatch:
     assert found["presence"]["presence_calibration_error"] == pytest.approx(0.1, abs=1e-6)
 
 
-def _answer(target: np.ndarray, residual: np.ndarray, presence: float) -> object:
+def _separation(target: np.ndarray, residual: np.ndarray, presence: float) -> object:
     from types import SimpleNamespace
 
     from querysep.types import Audio
@@ -100,7 +100,7 @@ def _answer(target: np.ndarray, residual: np.ndarray, presence: float) -> object
     return SimpleNamespace(target=Audio(target, 32_000), residual=Audio(residual, 32_000), presence=presence)
 
 
-def test_other_ways_to_ask_are_groups_and_what_the_model_lacks_is_said(
+def test_other_kinds_of_query_are_groups_and_what_the_model_lacks_is_said(
     folder: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     protocol = _protocol(folder, tiny_model, queries=("example", "label", "span", "text"))
@@ -122,7 +122,7 @@ def test_other_ways_to_ask_are_groups_and_what_the_model_lacks_is_said(
     assert found["by text: the model answers no such query"] == found["by label: the model answers no such query"] == 0
 
 
-def test_a_bank_of_other_recordings_is_asked_like_examples(folder: Path, tiny_model: Path) -> None:
+def test_a_bank_of_other_recordings_queries_like_examples(folder: Path, tiny_model: Path) -> None:
     pytest.importorskip("lance")
     protocol = _protocol(folder, tiny_model, queries=("example", "bank"))
     rows = [row for task in ("seen/0000", "clean/0000") for row in protocol.measure(task)]
@@ -133,15 +133,15 @@ def test_a_bank_of_other_recordings_is_asked_like_examples(folder: Path, tiny_mo
     assert [row for row in again if row.group == "seen, by bank"] == by_bank
     assert "estimate" in protocol.sounds(by_bank[0])
     drawn = protocol._open()
-    part = drawn.draw("seen", 0).parts[0]
-    kept = Bank(protocol._kept().place).find("seen 0 0")  # type: ignore[union-attr]
+    stem = drawn.draw("seen", 0).stems[0]
+    kept = Bank(protocol._temporary_bank().place).find("seen 0 0")  # type: ignore[union-attr]
     assert {sound.source for sound in kept.sounds} == {
-        Path(drawn.clips[one].path).name for one in drawn.examples(part, 5)
+        Path(drawn.clips[one].path).name for one in drawn.examples(stem, 5)
     }
-    assert Path(part.clip).name not in {sound.source for sound in kept.sounds}
+    assert Path(stem.clip).name not in {sound.source for sound in kept.sounds}
 
 
-def test_other_models_are_asked_about_the_same_mixtures(folder: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_other_models_get_the_same_mixtures(folder: Path, tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "twin").symlink_to(tiny_model)
     protocol = _protocol(folder, tiny_model, compare=[tmp_path / "twin"])
     rows = _measure(protocol, "seen")
@@ -182,7 +182,7 @@ def test_robustness(folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPa
     assert protocol.sounds(next(row for row in rows if row.group.startswith("cost"))) == {}
 
 
-def test_levels_that_change_the_answer_are_seen(folder: Path, tiny_model: Path) -> None:
+def test_levels_that_change_the_result_are_seen(folder: Path, tiny_model: Path) -> None:
     protocol = _protocol(folder, tiny_model)
     rows = [
         Row(task=task, group=f"level {level} dBFS", label="Dog", values={"sdri_db": sdri}, facts={"part": "0"})
@@ -215,7 +215,7 @@ def test_sounds_of_a_row_have_its_figures(folder: Path, tiny_model: Path) -> Non
         assert ("query" in sounds) == (row.facts["way"] == "example")
 
 
-def test_unknown_wishes_are_refused(folder: Path, tiny_model: Path) -> None:
+def test_unknown_options_are_refused(folder: Path, tiny_model: Path) -> None:
     with pytest.raises(ConfigError, match="'smell' is not a query of the protocol open"):
         _protocol(folder, tiny_model, queries=["smell"])
     with pytest.raises(ConfigError, match="Choose among: nmf"):

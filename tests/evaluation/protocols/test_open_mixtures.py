@@ -1,4 +1,4 @@
-"""What the ``open`` protocol mixes: equal energies, foreign examples, the same item for one seed."""
+"""What the ``open`` protocol mixes: equal energies, examples of other recordings, the same item for one seed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,27 +34,27 @@ def _energy(wave: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("kind", ["seen", "held-out", "three sources", "speech over music", "clean"])
-def test_parts_have_equal_energy_and_foreign_examples(mixtures: OpenMixtures, kind: Kind) -> None:
+def test_stems_have_equal_energy_and_examples_of_other_recordings(mixtures: OpenMixtures, kind: Kind) -> None:
     for index in range(8):
         mixture = mixtures.draw(kind, index)
-        parts = mixture.parts
+        stems = mixture.stems
         assert 2 * SAMPLE_RATE <= len(mixture.wave) <= 4 * SAMPLE_RATE
-        np.testing.assert_allclose(sum(part.wave for part in parts), mixture.wave, atol=1e-6)
+        np.testing.assert_allclose(sum(stem.wave for stem in stems), mixture.wave, atol=1e-6)
         assert np.abs(mixture.wave).max() <= 0.9 + 1e-6
-        assert len({part.label for part in parts}) == len(parts)
-        for part in parts:
-            assert _energy(part.wave) == pytest.approx(_energy(parts[0].wave), rel=1e-3)
-            first = mixtures.clips[part.examples[0]]
-            own = next(clip for clip in mixtures.clips if clip.path == part.clip)
+        assert len({stem.label for stem in stems}) == len(stems)
+        for stem in stems:
+            assert _energy(stem.wave) == pytest.approx(_energy(stems[0].wave), rel=1e-3)
+            first = mixtures.clips[stem.examples[0]]
+            own = next(clip for clip in mixtures.clips if clip.path == stem.clip)
             assert first.labels == own.labels and first.origin != own.origin
-            assert all(mixtures.clips[one].path != part.clip for one in part.examples)
-            assert len(part.examples) == 3
+            assert all(mixtures.clips[one].path != stem.clip for one in stem.examples)
+            assert len(stem.examples) == 3
 
 
 def test_kinds_take_the_classes_that_they_name(mixtures: OpenMixtures) -> None:
     assert mixtures.kinds == get_args(Kind)
     for index in range(8):
-        labels = {kind: [part.label for part in mixtures.draw(kind, index).parts] for kind in mixtures.kinds}
+        labels = {kind: [stem.label for stem in mixtures.draw(kind, index).stems] for kind in mixtures.kinds}
         assert set(labels["seen"] + labels["three sources"] + labels["clean"]) <= set(LABELS)
         assert labels["held-out"][0] in HELD_OUT and labels["held-out"][1] in LABELS
         assert labels["speech over music"] == ["Speech", "Music"]
@@ -74,7 +74,7 @@ def test_an_item_is_the_same_for_one_seed(folder: Path, mixtures: OpenMixtures) 
 def test_a_short_sound_is_heard_together_with_the_other(mixtures: OpenMixtures) -> None:
     checked = 0
     for index in range(30):
-        first, second = mixtures.draw("seen", index).parts
+        first, second = mixtures.draw("seen", index).stems
         if second.label == "Dog":  # 0.4 s among silence
             heard = np.flatnonzero(second.wave)
             assert heard[-1] - heard[0] <= 0.4 * SAMPLE_RATE
@@ -86,7 +86,7 @@ def test_a_short_sound_is_heard_together_with_the_other(mixtures: OpenMixtures) 
 def test_what_stands_before_the_mixture_is_the_recordings_own_sound(mixtures: OpenMixtures) -> None:
     from_before = 0
     for index in range(8):
-        music = mixtures.draw("speech over music", index).parts[1]
+        music = mixtures.draw("speech over music", index).stems[1]
         assert 0 < len(music.lead) <= 2 * SAMPLE_RATE
         own = next(number for number, clip in enumerate(mixtures.clips) if clip.path == music.clip)
         whole = mixtures.read(own)
@@ -108,12 +108,12 @@ def _find(whole: np.ndarray, wave: np.ndarray) -> int | None:
     return place if likeness[place] > 0.9999 else None
 
 
-def test_stems_are_asked_for_by_other_pieces_of_the_test_side(mixtures: OpenMixtures) -> None:
+def test_queries_for_music_are_other_pieces_of_the_test_side(mixtures: OpenMixtures) -> None:
     for index in range(4):
-        for part in mixtures.draw("stems", index).parts:
-            assert part.clip.startswith(f"music/test/piece-{index % 2}/")
-            (example,) = part.examples
-            assert mixtures.clips[example].path == f"music/test/piece-{1 - index % 2}/{part.label}.flac"
+        for stem in mixtures.draw("stems", index).stems:
+            assert stem.clip.startswith(f"music/test/piece-{index % 2}/")
+            (example,) = stem.examples
+            assert mixtures.clips[example].path == f"music/test/piece-{1 - index % 2}/{stem.label}.flac"
 
 
 def test_a_set_without_music_has_no_stems(tmp_path: Path) -> None:

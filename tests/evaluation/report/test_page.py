@@ -13,7 +13,7 @@ import soundfile
 from toy_protocol import ToyProtocol
 
 from querysep.evaluation.protocols.protocol import Row
-from querysep.evaluation.report.page import LONGEST_S, listening, report_html, worst_and_best
+from querysep.evaluation.report.page import LONGEST_S, excerpts, report_html, worst_and_best
 from querysep.evaluation.report.results import ModelFacts
 from querysep.evaluation.runner import run
 from querysep.types import Audio
@@ -98,18 +98,18 @@ def test_long_sounds_are_cut_where_the_target_is_loudest() -> None:
         "target": Audio(target, rate),
         "query": Audio(noise[:, :rate], rate),
     }
-    heard = listening(sounds, "Dog")
-    assert heard is not None
-    assert [round(player.seconds, 1) for player in heard.players] == [LONGEST_S, LONGEST_S, 1.0]
-    start_s = float(re.findall(r"From (\d+\.\d) s", heard.note)[0])
+    found = excerpts(sounds, "Dog")
+    assert found is not None
+    assert [round(player.seconds, 1) for player in found.players] == [LONGEST_S, LONGEST_S, 1.0]
+    start_s = float(re.findall(r"From (\d+\.\d) s", found.note)[0])
     assert 12.0 <= start_s <= 15.0
-    assert "mixture, target;" in heard.alternative
-    assert listening({}, "Dog") is None
+    assert "mixture, target;" in found.alternative
+    assert excerpts({}, "Dog") is None
 
 
 def test_a_rate_that_mp3_lacks_is_resampled() -> None:
     sound = Audio(np.zeros((2, 9_600), np.float32), 96_000)
-    heard = listening({"mixture": sound}, "Dog")
-    assert heard is not None
-    content = base64.b64decode(heard.players[0].source.split(",")[1])
+    found = excerpts({"mixture": sound}, "Dog")
+    assert found is not None
+    content = base64.b64decode(found.players[0].source.split(",")[1])
     assert soundfile.info(io.BytesIO(content)).samplerate == 32_000

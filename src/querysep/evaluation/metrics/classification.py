@@ -69,9 +69,9 @@ def class_scores(labels: Sequence[str], present: NDArray[np.bool_], scores: NDAr
 def retrieval_precision(
     embeddings: NDArray[np.float32], labels: Sequence[str], origins: Sequence[str]
 ) -> dict[str, float]:
-    """Ask with each recording for the others of its class, by cosine similarity.
+    """Retrieve with each recording the others of its class, by cosine similarity.
 
-    Recordings of the asking one's own origin are left out of its ranking: they would be found by their microphone.
+    Recordings of its own origin are left out of its ranking: they would be found by their microphone.
 
     Args:
         embeddings: shape (clip, dim).

@@ -18,14 +18,14 @@ LONGEST_QUERY = 10 * 32_000
 _TINY = 1e-8
 
 
-def ideal_ratio_mask(target: FloatArray, rest: FloatArray) -> FloatArray:
+def ideal_ratio_mask(target: FloatArray, residual: FloatArray) -> FloatArray:
     """Return what masking the mixture by the true magnitudes' ratio gives.
 
     Args:
         target: shape (time,), more than 1024 samples.
-        rest: all else in the mixture, same shape.
+        residual: all else in the mixture, same shape.
     """
-    first, second = (stft(torch.from_numpy(wave), N_FFT, HOP) for wave in (target, rest))
+    first, second = (stft(torch.from_numpy(wave), N_FFT, HOP) for wave in (target, residual))
     mask = first.abs() / (first.abs() + second.abs()).clamp(min=1e-9)
     estimate: FloatArray = istft((first + second) * mask, N_FFT, HOP, target.shape[0]).numpy()
     return estimate

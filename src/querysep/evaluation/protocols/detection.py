@@ -124,9 +124,9 @@ class DetectionProtocol(Protocol):
         scored: list[Scored] = []
         for first in range(0, self._mixtures, _PER_PASS):
             drawn = [self._soundscapes.draw(number) for number in range(first, min(first + _PER_PASS, self._mixtures))]
-            heard = hear(self._network, [one.wave for one in drawn], self._device)
-            for one, ears in zip(drawn, heard, strict=True):
-                scored.append(Scored(one.events, ears.presence.framewise, ears.presence.frame_s, DURATION_S))
+            maps = hear(self._network, [one.wave for one in drawn], self._device)
+            for one, found in zip(drawn, maps, strict=True):
+                scored.append(Scored(one.events, found.presence.framewise, found.presence.frame_s, DURATION_S))
         return event_rows(scored, self._detector.labels)
 
     def summarise(self, rows: Sequence[Row]) -> list[Summary]:
@@ -238,7 +238,7 @@ def measure_recordings(
     Args:
         detector: what is measured; its network may be on any device.
         recordings: at the detector's rate.
-        chosen: indices of the recordings; the first 10 s of each are heard.
+        chosen: indices of the recordings; the first 10 s of each are embedded.
         teacher: whose embeddings are measured beside.
 
     Raises:
@@ -312,7 +312,7 @@ def _log_mel_statistics(wave: Tensor, sample_rate: int) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class Soundscape:
-    """Ten seconds of sound, and what is heard in them when.
+    """Ten seconds of sound, and what sounds in them when.
 
     Attributes:
         wave: shape (time,), at the recordings' rate.

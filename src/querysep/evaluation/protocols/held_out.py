@@ -101,7 +101,7 @@ class HeldOutProtocol(Protocol):
         return [f"pair/{index:04d}" for index in range(self._mixtures)]
 
     def measure(self, task: str) -> list[Row]:
-        """Measure a pair: each class is asked for in the mixture, in its own clip, and in the other's.
+        """Measure a pair: each class is queried in the mixture, in its own clip, and in the other's.
 
         Raises:
             DataError: a clip cannot be read, or all are silent.
@@ -109,42 +109,42 @@ class HeldOutProtocol(Protocol):
         """
         pair = self._pair(int(task.partition("/")[2]))
         whole: FloatArray = pair[0].wave + pair[1].wave
-        asked = [(number, way, query) for number, one in enumerate(pair) for way, query in one.queries().items()]
+        trials = [(number, group, query) for number, one in enumerate(pair) for group, query in one.queries().items()]
         estimates = [
             [
-                answer.target.samples[0]
-                for answer in self._load().separate_each(
-                    Audio(sound[None], SAMPLE_RATE), [query for _, _, query in asked]
+                separation.target.samples[0]
+                for separation in self._load().separate_each(
+                    Audio(sound[None], SAMPLE_RATE), [query for _, _, query in trials]
                 )
             ]
             for sound in (whole, pair[0].wave, pair[1].wave)
         ]
         rows = []
-        for place_, (number, way, _) in enumerate(asked):
+        for place, (number, group, _) in enumerate(trials):
             own, beside = pair[number], pair[1 - number]
-            mixed, clean, silent = (estimates[which][place_] for which in (0, 1 + number, 2 - number))
+            mixed, clean, silent = (estimates[which][place] for which in (0, 1 + number, 2 - number))
             values = {
                 "mixture_snr_db": snr_db(own.wave, mixed),
                 "clean_snr_db": snr_db(own.wave, clean),
                 "silence_sdr_db": silence_sdr_db(beside.wave, silent),
             }
-            facts = {"part": str(number), "way": way, "clip": own.clip.path, "beside": beside.label}
-            if way == OTHER and own.other_clip is not None:
+            facts = {"part": str(number), "way": group, "clip": own.clip.path, "beside": beside.label}
+            if group == OTHER and own.other_clip is not None:
                 facts["example"] = own.other_clip.path
-            rows.append(Row(task=task, group=way, label=own.label, values=values, facts=facts))
+            rows.append(Row(task=task, group=group, label=own.label, values=values, facts=facts))
         return rows
 
     def summarise(self, rows: Sequence[Row]) -> list[Summary]:
-        """Return the means by way to ask, then by class."""
+        """Return the means by kind of query, then by class."""
         found = []
-        for way in (OWN, OTHER):
-            some = [row for row in rows if row.group == way]
-            found += [of_rows(way, some)] if some else []
+        for group in (OWN, OTHER):
+            some = [row for row in rows if row.group == group]
+            found += [of_rows(group, some)] if some else []
         return found + [
-            of_rows(f"{way}: {label}", some)
-            for way in (OWN, OTHER)
+            of_rows(f"{group}: {label}", some)
+            for group in (OWN, OTHER)
             for label in self._classes
-            if (some := [row for row in rows if (row.group, row.label) == (way, label)])
+            if (some := [row for row in rows if (row.group, row.label) == (group, label)])
         ]
 
     def sounds(self, row: Row) -> dict[str, Audio]:
@@ -158,11 +158,11 @@ class HeldOutProtocol(Protocol):
         own = pair[int(row.facts["part"])]
         query = own.queries()[row.group]
         mixture = Audio((pair[0].wave + pair[1].wave)[None], SAMPLE_RATE)
-        answer = self._load().separate(mixture, query)
+        separation = self._load().separate(mixture, query)
         return {
             "mixture": mixture,
             "target": Audio(own.wave[None], SAMPLE_RATE),
-            "estimate": answer.target,
+            "estimate": separation.target,
             "query": query.sounds[0],
         }
 
@@ -213,7 +213,7 @@ class HeldOutProtocol(Protocol):
         return _Segment(label, clips[index], wave, None, None)
 
     def _anchor(self, label: str, index: int) -> FloatArray:
-        """Return the 2 s in which the model's detector hears the class most; without that class, the loudest.
+        """Return the 2 s in which the model's detector finds the class most; without that class, the loudest.
 
         A shorter clip stands in the middle of silence.
         """

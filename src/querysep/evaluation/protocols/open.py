@@ -14,15 +14,15 @@ from querysep.evaluation.metrics.signal import snr_db
 from querysep.evaluation.protocols.baselines import ideal_ratio_mask, separate_by_nmf
 from querysep.evaluation.protocols.open_mixtures import Kind, OpenMixtures
 from querysep.evaluation.protocols.open_trials import (
-    PassingBank,
-    Question,
+    QueryKind,
+    TemporaryBank,
     Trial,
-    Way,
-    ask,
+    Variation,
     figures,
-    open_questions,
-    robustness_questions,
+    mixture_trials,
     robustness_tasks,
+    robustness_trials,
+    separate_trials,
 )
 from querysep.evaluation.protocols.protocol import Protocol, Row, Summary, of_rows
 from querysep.model import load_model
@@ -44,8 +44,8 @@ class OpenProtocol(Protocol):
         mixtures: of each kind.
         seed: of the choice of mixtures.
         device: auto, cpu, cuda or mps.
-        queries: kinds of query to ask by: example, label, span, text, and bank (an entry of up to five recordings).
-        compare: other models, by name or folder, asked by example about the same mixtures.
+        queries: kinds of query: example, label, span, text, and bank (an entry of up to five recordings).
+        compare: other models, by name or folder, by example on the same mixtures.
         baselines: slow baselines to measure beside: nmf.
         robustness: measure also what examples, lengths, levels, stereo, time and memory do.
         robustness_mixtures: mixtures for each of these.
@@ -73,18 +73,18 @@ class OpenProtocol(Protocol):
         robustness: bool = False,
         robustness_mixtures: int = 50,
     ) -> None:
-        _check("query", queries, get_args(Way))
+        _check("query", queries, get_args(QueryKind))
         _check("baseline", baselines, BASELINES)
         self._data, self._model, self._device, self._seed = str(data), str(model), device, seed
         self._mixtures, self._robustness_mixtures = mixtures, robustness_mixtures
-        self._ways = cast(tuple[Way, ...], tuple(queries))
+        self._query_kinds = cast(tuple[QueryKind, ...], tuple(queries))
         self._baselines, self._robustness = tuple(baselines), robustness
         self._compared = {Path(other).name: str(other) for other in compare}
         if len(self._compared) < len(compare):
             raise ConfigError("Two of the models to compare with have the same name. Rename one's folder.")
         self._separators: dict[str, Separator] = {}
         self._drawn: OpenMixtures | None = None
-        self._bank: PassingBank | None = None
+        self._bank: TemporaryBank | None = None
         self.data_hash = self._open().data_hash
         self._kinds = self._open().kinds
 
@@ -97,22 +97,25 @@ class OpenProtocol(Protocol):
         return {
             "mixtures": self._mixtures,
             "seed": self._seed,
-            "queries": list(self._ways),
+            "queries": list(self._query_kinds),
             "compare": {name: load_model(place, "cpu").hash for name, place in self._compared.items()},
             "baselines": list(self._baselines),
             "robustness_mixtures": self._robustness_mixtures if self._robustness else 0,
         }
 
     def tasks(self) -> Sequence[str]:
-        """Return a key for each mixture, and for each trial of robustness."""
+        """Return a key for each mixture, and for each variation of robustness."""
         keys = [f"{kind}/{index:04d}" for index in range(self._mixtures) for kind in self._kinds]
         if self._robustness:
-            keys += [f"robustness {trial}/{index:04d}" for trial, index in robustness_tasks(self._robustness_mixtures)]
+            keys += [
+                f"robustness {variation}/{index:04d}"
+                for variation, index in robustness_tasks(self._robustness_mixtures)
+            ]
             keys += [f"cost/{seconds:g}" for seconds in COST_LENGTHS_S]
         return keys
 
     def measure(self, task: str) -> list[Row]:
-        """Measure a mixture or trial.
+        """Measure a mixture or variation.
 
         Raises:
             DataError: a recording cannot be read.
@@ -126,46 +129,46 @@ class OpenProtocol(Protocol):
         for name, place in {"": self._model, **self._compared}.items():
             if name and not _compares(head):
                 continue
-            questions = self._questions(task, compared=name)
-            for question, answer in zip(questions, ask(self._load(place), questions), strict=True):
-                if answer is not None:
-                    rows.append(self._row(task, question, answer))
+            trials = self._trials(task, compared=name)
+            for trial, separation in zip(trials, separate_trials(self._load(place), trials), strict=True):
+                if separation is not None:
+                    rows.append(self._row(task, trial, separation))
         return rows
 
-    def _questions(self, task: str, compared: str = "") -> list[Question]:
-        """Return the questions of a task to the model measured, or to one compared with it."""
+    def _trials(self, task: str, compared: str = "") -> list[Trial]:
+        """Return the trials of a task to the model measured, or to one compared with it."""
         head, _, index = task.partition("/")
         if not _compares(head):
-            trial = cast(Trial, head.partition(" ")[2])
-            return robustness_questions(self._open(), trial, int(index))
-        ways: tuple[Way, ...] = ("example",) if compared else self._ways
-        questions = open_questions(self._open(), cast(Kind, head), int(index), ways, self._kept())
+            variation = cast(Variation, head.partition(" ")[2])
+            return robustness_trials(self._open(), variation, int(index))
+        query_kinds: tuple[QueryKind, ...] = ("example",) if compared else self._query_kinds
+        trials = mixture_trials(self._open(), cast(Kind, head), int(index), query_kinds, self._temporary_bank())
         if not compared:
-            return questions
+            return trials
         return [
-            replace(one, group=f"{one.group}, {compared}", facts={**one.facts, "model": compared}) for one in questions
+            replace(one, group=f"{one.group}, {compared}", facts={**one.facts, "model": compared}) for one in trials
         ]
 
-    def _row(self, task: str, question: Question, answer: Separation) -> Row:
-        values = figures(question, answer)
-        if "sdri_db" in values and _compares(task.partition("/")[0]) and "model" not in question.facts:
-            values |= self._beside(question)
-        return Row(task=task, group=question.group, label=question.label, values=values, facts=question.facts)
+    def _row(self, task: str, trial: Trial, separation: Separation) -> Row:
+        values = figures(trial, separation)
+        if "sdri_db" in values and _compares(task.partition("/")[0]) and "model" not in trial.facts:
+            values |= self._beside(trial)
+        return Row(task=task, group=trial.group, label=trial.label, values=values, facts=trial.facts)
 
-    def _beside(self, question: Question) -> dict[str, float]:
+    def _beside(self, trial: Trial) -> dict[str, float]:
         """Measure the ideal ratio mask, and the baselines where there is an example."""
-        assert question.target is not None
-        mixture, target = (wave[0, question.measured_from :] for wave in (question.mixture, question.target))
+        assert trial.target is not None
+        mixture, target = (wave[0, trial.measured_from :] for wave in (trial.mixture, trial.target))
         before = snr_db(target, mixture)
         values = {"ideal_ratio_mask_sdri_db": snr_db(target, ideal_ratio_mask(target, mixture - target)) - before}
-        if "nmf" in self._baselines and question.query.sounds:
-            estimate = separate_by_nmf(mixture, question.query.sounds[0].mono)
+        if "nmf" in self._baselines and trial.query.sounds:
+            estimate = separate_by_nmf(mixture, trial.query.sounds[0].mono)
             values["nmf_sdri_db"] = snr_db(target, estimate) - before
         return values
 
     def summarise(self, rows: Sequence[Row]) -> list[Summary]:
         """Return means by group, the presence score's figures, and means by class."""
-        return summarise_open(rows, [way for way in self._ways if way != "example"])
+        return summarise_open(rows, [kind for kind in self._query_kinds if kind != "example"])
 
     def sounds(self, row: Row) -> dict[str, Audio]:
         """Make the sounds of a row again: mixture, target (silence for what is absent), estimate and query.
@@ -177,19 +180,19 @@ class OpenProtocol(Protocol):
         if row.task.startswith("cost/"):
             return {}
         name = row.facts.get("model", "")
-        questions = self._questions(row.task, compared=name)
-        question = next(one for one in questions if (one.group, one.facts) == (row.group, row.facts))
-        answer = ask(self._load(self._compared.get(name, self._model)), [question])[0]
-        if answer is None:
-            raise QueryError(f"'{question.query.text}': the model has no such query.")
-        rate = question.sample_rate
-        silence = question.mixture * 0
+        trials = self._trials(row.task, compared=name)
+        trial = next(one for one in trials if (one.group, one.facts) == (row.group, row.facts))
+        separation = separate_trials(self._load(self._compared.get(name, self._model)), [trial])[0]
+        if separation is None:
+            raise QueryError(f"'{trial.query.text}': the model has no such query.")
+        rate = trial.sample_rate
+        silence = trial.mixture * 0
         sounds = {
-            "mixture": Audio(question.mixture, rate),
-            "target": Audio(silence if question.target is None else question.target, rate),
-            "estimate": answer.target,
+            "mixture": Audio(trial.mixture, rate),
+            "target": Audio(silence if trial.target is None else trial.target, rate),
+            "estimate": separation.target,
         }
-        return sounds | ({"query": question.query.sounds[0]} if question.query.sounds else {})
+        return sounds | ({"query": trial.query.sounds[0]} if trial.query.sounds else {})
 
     def _open(self) -> OpenMixtures:
         if self._drawn is None:
@@ -198,18 +201,18 @@ class OpenProtocol(Protocol):
 
     def _load(self, place: str) -> Separator:
         if place not in self._separators:
-            bank = self._kept()
+            bank = self._temporary_bank()
             self._separators[place] = Separator.load(place, self._device, None if bank is None else bank.place)
         return self._separators[place]
 
-    def _kept(self) -> PassingBank | None:
-        if self._bank is None and "bank" in self._ways:
-            self._bank = PassingBank()
+    def _temporary_bank(self) -> TemporaryBank | None:
+        if self._bank is None and "bank" in self._query_kinds:
+            self._bank = TemporaryBank()
         return self._bank
 
 
 def _compares(head: str) -> bool:
-    """Say whether a task is a mixture that every model is asked about, and no trial of robustness."""
+    """Say whether a task is a mixture that every model gets, and no variation of robustness."""
     return not head.startswith("robustness ")
 
 
@@ -219,12 +222,12 @@ def _check(what: str, given: Sequence[str], known: Sequence[str]) -> None:
             raise ConfigError(f"'{one}' is not a {what} of the protocol open. Choose among: {', '.join(known)}.")
 
 
-def summarise_open(rows: Sequence[Row], ways: Iterable[str]) -> list[Summary]:
+def summarise_open(rows: Sequence[Row], query_kinds: Iterable[str]) -> list[Summary]:
     """Return the summaries, the groups in the order in which they come first.
 
     Args:
         rows: of any number of tasks.
-        ways: kinds of query beside examples that were to be asked by; those without an answer are named.
+        query_kinds: kinds of query beside examples that were to be measured; those without a row are named.
     """
     groups: dict[str, list[Row]] = {}
     for row in rows:
@@ -232,9 +235,9 @@ def summarise_open(rows: Sequence[Row], ways: Iterable[str]) -> list[Summary]:
     found = [of_rows(name, some) for name, some in groups.items()]
     found += _presences(groups)
     found += [
-        Summary(name=f"by {way}: the model answers no such query", count=0, values={})
-        for way in ways
-        if groups and not any(name.endswith(f", by {way}") for name in groups)
+        Summary(name=f"by {query_kind}: the model answers no such query", count=0, values={})
+        for query_kind in query_kinds
+        if groups and not any(name.endswith(f", by {query_kind}") for name in groups)
     ]
     found += _level_change(rows)
     for name in _BY_CLASS:

@@ -35,7 +35,7 @@ _GROUPS: Mapping[Kind, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Part:
+class Stem:
     """One of the sounds of a mixture.
 
     Attributes:
@@ -45,7 +45,7 @@ class Part:
         wave: as it is in the mixture, shape (time,).
         lead: what may stand alone before the mixture, shape (time2,): what comes before in the recording, or else the
             loudest stretch of ``wave`` once more.
-        examples: clips that may ask for it, by index; those of other origins first.
+        examples: clips that may be its query, by index; those of other origins first.
     """
 
     label: str
@@ -58,16 +58,16 @@ class Part:
 
 @dataclass(frozen=True)
 class OpenMixture:
-    """Sounds that are heard together.
+    """Sounds together.
 
     Attributes:
         wave: their sum, shape (time,).
-        parts: those that are asked for.
-        absent: index of a clip of a class that is not there; None where it is not asked for.
+        stems: those that are queried.
+        absent: index of a clip of a class that is not there; None where none is queried.
     """
 
     wave: FloatArray
-    parts: tuple[Part, ...]
+    stems: tuple[Stem, ...]
     absent: int | None = None
 
 
@@ -96,7 +96,7 @@ class OpenMixtures:
         self.clips: Sequence[Clip] = self._recordings.clips
         by_class: dict[str, list[int]] = {}
         for index, clip in enumerate(self.clips):
-            if clip.duration_s >= _SHORTEST_CLIP_S and not belongs_to_a_piece(clip):
+            if clip.duration_s >= _SHORTEST_CLIP_S and not _belongs_to_a_piece(clip):
                 by_class.setdefault(clip.labels[0], []).append(index)
         usable = {label: indices for label, indices in sorted(by_class.items()) if len(indices) >= 2}
         self.held_out = {label: some for label, some in usable.items() if self.clips[some[0]].held_out}
@@ -112,14 +112,14 @@ class OpenMixtures:
             "speech over music": (speech, music),
             "clean": (self.seen,),
         }
-        self._stems = StemMixtures(data, self.clips)
+        self._music = MusicMixtures(data, self.clips)
         self.kinds: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if self._has(kind))
-        self.data_hash = hash_clips(self.clips, (piece.model_dump_json() for piece in self._stems.pieces))
+        self.data_hash = hash_clips(self.clips, (piece.model_dump_json() for piece in self._music.pieces))
 
     def _has(self, kind: Kind) -> bool:
         if kind == "three sources" and len(self.seen) < 3:
             return False
-        return bool(self._stems.pieces) if kind == "stems" else all(self._pools[kind])
+        return bool(self._music.pieces) if kind == "stems" else all(self._pools[kind])
 
     def draw(self, kind: Kind, index: int) -> OpenMixture:
         """Return a mixture.
@@ -134,15 +134,7 @@ class OpenMixtures:
         rng = np.random.default_rng([self._seed, get_args(Kind).index(kind), index])
         time = int(rng.integers(round(SHORTEST_S * SAMPLE_RATE), round(LONGEST_S * SAMPLE_RATE) + 1))
         if kind == "stems":
-            waves, stems = self._stems.draw(index, time, rng)
-            parts = [
-                Part(stem.label, "stems", stem.clip, wave, loudest(wave, LEAD_S), stem.examples)
-                for wave, stem in zip(waves, stems, strict=True)
-                if stem.examples
-            ]
-            mixture: FloatArray = np.sum(waves, axis=0, dtype=np.float32)
-            audible = [part for part in parts if _energy(part.wave) > 1e-3 * _energy(mixture)]
-            return OpenMixture(mixture, tuple(audible))
+            return self._music.draw(index, time, rng)
         for _ in range(_TRIES):
             drawn = self._try(kind, time, rng)
             if drawn is not None:
@@ -162,8 +154,8 @@ class OpenMixtures:
         gains = [np.sqrt(energies[0] / energy) for energy in energies]
         mixture: FloatArray = np.sum([gain * wave for gain, (wave, _) in zip(gains, placed, strict=True)], axis=0)
         scale = min(1.0, _PEAK / float(np.abs(mixture).max()))
-        parts = tuple(
-            Part(
+        stems = tuple(
+            Stem(
                 self.clips[index].labels[0],
                 group,
                 self.clips[index].path,
@@ -173,8 +165,8 @@ class OpenMixtures:
             )
             for index, gain, (wave, lead), group in zip(chosen, gains, placed, _GROUPS[kind], strict=True)
         )
-        whole: FloatArray = np.sum([part.wave for part in parts], axis=0, dtype=np.float32)
-        return OpenMixture(whole, parts, self._absent(chosen, rng) if kind == "seen" else None)
+        whole: FloatArray = np.sum([stem.wave for stem in stems], axis=0, dtype=np.float32)
+        return OpenMixture(whole, stems, self._absent(chosen, rng) if kind == "seen" else None)
 
     def _unrelated(self, chosen: Sequence[int]) -> bool:
         """Say that none of the clips is of another's class, or of a kind of it."""
@@ -199,7 +191,7 @@ class OpenMixtures:
     ) -> tuple[FloatArray, FloatArray]:
         """Return a wave of the wanted length, and what may stand before it.
 
-        A random cut of a long recording; a short one among silence, where the first sound of the mixture is heard.
+        A random cut of a long recording; a short one among silence, where the first sound of the mixture sounds.
         """
         sound, lead = self.read(index), round(LEAD_S * SAMPLE_RATE)
         if len(sound) < time:
@@ -228,10 +220,10 @@ class OpenMixtures:
             self._audible[index] = bool(len(cut_segments(sound, SAMPLE_RATE).waves))
         return self._audible[index]
 
-    def examples(self, part: Part, count: int = 1) -> list[int]:
-        """Return the first examples of a part that are not silent, as many as there are up to ``count``."""
+    def examples(self, stem: Stem, count: int = 1) -> list[int]:
+        """Return the first examples of a stem that are not silent, as many as there are up to ``count``."""
         found: list[int] = []
-        for index in part.examples:
+        for index in stem.examples:
             if len(found) == count:
                 break
             if self.audible(index):
@@ -254,8 +246,8 @@ def _place_upon(sound: FloatArray, first: FloatArray, rng: np.random.Generator) 
     """Return a short sound among silence, its middle where ``first`` is at most 30 dB below its loudest 50 ms."""
     step = SAMPLE_RATE // 20
     power = np.square(first[: len(first) // step * step], dtype=np.float64).reshape(-1, step).sum(axis=1)
-    heard = np.flatnonzero(power >= power.max() * 1e-3)
-    middle = int(heard[rng.integers(len(heard))]) * step + int(rng.integers(step))
+    loud = np.flatnonzero(power >= power.max() * 1e-3)
+    middle = int(loud[rng.integers(len(loud))]) * step + int(rng.integers(step))
     start = min(max(0, middle - len(sound) // 2), len(first) - len(sound))
     placed = np.zeros_like(first)
     placed[start : start + len(sound)] = sound
@@ -266,23 +258,8 @@ def _energy(wave: FloatArray) -> float:
     return float(np.square(wave, dtype=np.float64).sum())
 
 
-@dataclass(frozen=True)
-class DrawnStem:
-    """A stem of a piece.
-
-    Attributes:
-        label: class of its instrument.
-        clip: path of its recording.
-        examples: clips that may ask for it, by index: the same instrument in other pieces, of other soundfonts first.
-    """
-
-    label: str
-    clip: str
-    examples: tuple[int, ...]
-
-
-class StemMixtures:
-    """Stretches of the pieces of the test side, whose soundfonts' voices training never hears.
+class MusicMixtures:
+    """Stretches of the pieces of the test side, whose soundfonts training never sees.
 
     Args:
         data: folder of a data set, or its manifest.
@@ -296,23 +273,20 @@ class StemMixtures:
         place = Path(data)
         self._folder = place if place.is_dir() else place.parent
         self._clips = clips
-        self._index = {clip.path: index for index, clip in enumerate(clips) if belongs_to_a_piece(clip)}
+        self._index = {clip.path: index for index, clip in enumerate(clips) if _belongs_to_a_piece(clip)}
         self._piece_of: dict[str, str] = {}
         path = self._folder / MULTITRACK
         found = read_multitracks(path) if self._index and path.is_file() else []
         self.pieces = [piece for piece in found if all(stem.path in self._index for stem in piece.stems)]
         self._piece_of = {stem.path: piece.piece for piece in self.pieces for stem in piece.stems}
 
-    def draw(self, index: int, time: int, rng: np.random.Generator) -> tuple[list[FloatArray], list[DrawnStem]]:
-        """Return a stretch of the stems of a piece, and what they are; the pieces take turns.
+    def draw(self, index: int, time: int, rng: np.random.Generator) -> OpenMixture:
+        """Return a stretch of a piece with its stems that have examples and are loud enough; pieces take turns.
 
         Args:
             index: of the mixture.
             time: samples; fewer where the piece is shorter.
             rng: where chance comes from.
-
-        Returns:
-            Waves of shape (time,), which add up to the mixture, and their stems.
 
         Raises:
             DataError: a stem cannot be read.
@@ -320,8 +294,15 @@ class StemMixtures:
         piece = self.pieces[index % len(self.pieces)]
         waves = read_stems(piece, self._folder)
         first = int(rng.integers(0, max(1, waves[0].shape[0] - time + 1)))
-        stems = [DrawnStem(stem.label, stem.path, self._examples(stem.path, piece, rng)) for stem in piece.stems]
-        return [wave[first : first + time] for wave in waves], stems
+        waves = [wave[first : first + time] for wave in waves]
+        mixture: FloatArray = np.sum(waves, axis=0, dtype=np.float32)
+        stems = [
+            Stem(stem.label, "stems", stem.path, wave, loudest(wave, LEAD_S), self._examples(stem.path, piece, rng))
+            for stem, wave in zip(piece.stems, waves, strict=True)
+        ]
+        return OpenMixture(
+            mixture, tuple(stem for stem in stems if stem.examples and _energy(stem.wave) > 1e-3 * _energy(mixture))
+        )
 
     def _examples(self, path: str, piece: Multitrack, rng: np.random.Generator) -> tuple[int, ...]:
         clip = self._clips[self._index[path]]
@@ -334,6 +315,6 @@ class StemMixtures:
         return tuple(sorted(mixed, key=lambda one: self._clips[one].origin == clip.origin))
 
 
-def belongs_to_a_piece(clip: Clip) -> bool:
+def _belongs_to_a_piece(clip: Clip) -> bool:
     """Say whether a clip is a stem of rendered music."""
     return is_rendered(clip) and is_stem(clip)

@@ -1,7 +1,7 @@
 """Trials of the ``open`` protocol: queries with known targets, what they are in each mixture, and their figures.
 
-First the trial itself and how a separator runs it, then the trials of a mixture by every kind of query, then those of
-robustness: the same mixtures of two sounds, queried and played in other ways.
+First a trial and how a separator runs it, then the trials of a mixture by every kind of query, then those of
+robustness: the same mixtures of two sounds with other queries, lengths and levels.
 """
 
 import shutil
@@ -17,16 +17,16 @@ import numpy as np
 
 from querysep.errors import QueryError
 from querysep.evaluation.metrics.signal import peak_db, si_sdr_db, silence_sdr_db, snr_db
-from querysep.evaluation.protocols.open_mixtures import SAMPLE_RATE, Kind, OpenMixture, OpenMixtures, Part
+from querysep.evaluation.protocols.open_mixtures import SAMPLE_RATE, Kind, OpenMixture, OpenMixtures, Stem
 from querysep.io.bank_file import KeptSound, write_bank_file
 from querysep.pipeline import Separation, Separator
 from querysep.queries.bank import Bank
 from querysep.queries.query import Query
 from querysep.types import Audio, FloatArray
 
-Way = Literal["example", "label", "span", "text", "bank"]
+QueryKind = Literal["example", "label", "span", "text", "bank"]
 _IN_THE_BANK = 5  # recordings of an entry
-Trial = Literal["examples", "length", "long", "level", "stereo"]
+Variation = Literal["examples", "length", "long", "level", "stereo"]
 EXAMPLES = (1, 3, 10)
 NOISE_DB = -10.0
 LENGTHS_S = (0.3, 1.0, 10.0, 60.0)
@@ -37,20 +37,20 @@ PAN = (np.pi / 6, np.pi / 3)
 
 
 @dataclass(frozen=True)
-class Question:
+class Trial:
     """A query for something in a mixture.
 
     Attributes:
-        group: what the answer counts towards.
-        label: the class that is asked for.
-        query: how.
+        group: what the result counts towards.
+        label: the class of the target.
+        query: for the target.
         mixture: shape (channel, time).
         sample_rate: of the mixture, in Hz.
-        target: the right answer, same shape; None where it is silence.
+        target: same shape as the mixture; None where the sound is not there.
         alone: whether the target is all that is in the mixture.
         measured_from: the first sample that counts.
         may_fail: whether a model may lack this kind of query, or this class.
-        facts: what else tells the question from others.
+        facts: what else tells the trial from others.
     """
 
     group: str
@@ -65,60 +65,60 @@ class Question:
     facts: dict[str, str] = field(default_factory=dict)
 
 
-def ask(separator: Separator, questions: Sequence[Question]) -> list[Separation | None]:
-    """Ask questions; those about one mixture (the same array) in one pass.
+def separate_trials(separator: Separator, trials: Sequence[Trial]) -> list[Separation | None]:
+    """Separate trials; those of one mixture (the same array) in one pass.
 
     Args:
-        separator: who is asked.
-        questions: in any order.
+        separator: what is measured.
+        trials: in any order.
 
     Returns:
-        An answer for each; None where the question may fail and the model has no such query.
+        A separation for each; None where the trial may fail and the model has no such query.
 
     Raises:
-        QueryError: a question that may not fail cannot be asked.
+        QueryError: a query is impossible in a trial that may not fail.
     """
-    answers: dict[int, Separation | None] = {}
+    separations: dict[int, Separation | None] = {}
     by_mixture: dict[tuple[int, str, bool], list[int]] = {}
-    for number, question in enumerate(questions):
-        by_mixture.setdefault((id(question.mixture), question.query.kind, question.may_fail), []).append(number)
+    for number, trial in enumerate(trials):
+        by_mixture.setdefault((id(trial.mixture), trial.query.kind, trial.may_fail), []).append(number)
     for numbers in by_mixture.values():
-        answers |= dict(zip(numbers, _ask_together(separator, [questions[one] for one in numbers]), strict=True))
-    return [answers[number] for number in range(len(questions))]
+        separations |= dict(zip(numbers, _separate_together(separator, [trials[one] for one in numbers]), strict=True))
+    return [separations[number] for number in range(len(trials))]
 
 
-def _ask_together(separator: Separator, questions: Sequence[Question]) -> Sequence[Separation | None]:
-    mixture = Audio(questions[0].mixture, questions[0].sample_rate)
+def _separate_together(separator: Separator, trials: Sequence[Trial]) -> Sequence[Separation | None]:
+    mixture = Audio(trials[0].mixture, trials[0].sample_rate)
     try:
-        return separator.separate_each(mixture, [question.query for question in questions])
+        return separator.separate_each(mixture, [trial.query for trial in trials])
     except QueryError:
-        if not all(question.may_fail for question in questions):
+        if not all(trial.may_fail for trial in trials):
             raise
-        if len(questions) == 1:
+        if len(trials) == 1:
             return [None]
-        return [_ask_together(separator, [question])[0] for question in questions]
+        return [_separate_together(separator, [trial])[0] for trial in trials]
 
 
-def figures(question: Question, answer: Separation) -> dict[str, float]:
-    """Return the metrics of an answer, by name with their unit; only those that have a figure.
+def figures(trial: Trial, separation: Separation) -> dict[str, float]:
+    """Return the metrics of a separation, by name with their unit; only those that have a figure.
 
     Args:
-        question: what was asked.
-        answer: to it.
+        trial: what was wanted.
+        separation: what came of it.
     """
-    start = question.measured_from
-    mixture, estimate = question.mixture[:, start:], answer.target.samples[:, start:]
-    values = {"presence": answer.presence}
-    if question.target is None:
+    start = trial.measured_from
+    mixture, estimate = trial.mixture[:, start:], separation.target.samples[:, start:]
+    values = {"presence": separation.presence}
+    if trial.target is None:
         return values | {"silence_sdr_db": silence_sdr_db(mixture, estimate)}
-    target = question.target[:, start:]
-    if question.alone:
+    target = trial.target[:, start:]
+    if trial.alone:
         values |= {"clean_snr_db": snr_db(target, estimate)}
         return {name: value for name, value in values.items() if np.isfinite(value)}
     values |= {
         "sdri_db": snr_db(target, estimate) - snr_db(target, mixture),
         "si_sdri_db": si_sdr_db(target.ravel(), estimate.ravel()) - si_sdr_db(target.ravel(), mixture.ravel()),
-        "consistency_error_db": peak_db(mixture - estimate - answer.residual.samples[:, start:], mixture),
+        "consistency_error_db": peak_db(mixture - estimate - separation.residual.samples[:, start:], mixture),
     }
     if len(target) == 2:
         values["image_error_db"] = abs(_left_over_right_db(estimate) - _left_over_right_db(target))
@@ -131,7 +131,7 @@ def _left_over_right_db(stereo: FloatArray) -> float:
     return float(10.0 * np.log10(max(left, 1e-12) / max(right, 1e-12)))
 
 
-class PassingBank:
+class TemporaryBank:
     """A bank in a folder that goes with it.
 
     Attributes:
@@ -142,7 +142,7 @@ class PassingBank:
         self._folder = Path(tempfile.mkdtemp(prefix="querysep-bank-"))
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self.place = self._folder / "bank"
-        self._kept: set[str] = set()
+        self._names: set[str] = set()
 
     def keep(self, name: str, sounds: Mapping[str, Audio]) -> Query:
         """Import sounds as an entry, by the file that ``querysep bank export`` writes; return the query for it.
@@ -154,7 +154,7 @@ class PassingBank:
         Raises:
             ConfigError: the extra 'data' is not installed.
         """
-        if name not in self._kept:
+        if name not in self._names:
             now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             file = self._folder / "entry.qsbank"
             write_bank_file(
@@ -163,7 +163,7 @@ class PassingBank:
                 overwrite=True,
             )
             Bank(self.place).load(file)
-            self._kept.add(name)
+            self._names.add(name)
         return Query.bank(name)
 
 
@@ -172,68 +172,68 @@ def audio_query(mixtures: OpenMixtures, indices: Sequence[int]) -> Query:
     return Query.audio(*(Audio(mixtures.read(index)[None], SAMPLE_RATE) for index in indices))
 
 
-def open_questions(
-    mixtures: OpenMixtures, kind: Kind, index: int, ways: Sequence[Way], bank: PassingBank | None = None
-) -> list[Question]:
-    """Return what is asked about a mixture.
+def mixture_trials(
+    mixtures: OpenMixtures, kind: Kind, index: int, query_kinds: Sequence[QueryKind], bank: TemporaryBank | None = None
+) -> list[Trial]:
+    """Return the trials of a mixture: every stem by every kind of query, and what is not there.
 
     Args:
         mixtures: draws them.
         kind: of the mixture.
         index: of the mixture.
-        ways: kinds of query; what is not there is asked for by example only, and so is a sound alone.
-        bank: where the sounds are kept that are asked for by bank; without it, none is.
+        query_kinds: kinds of query; what is not there has an example only, and so has a sound alone.
+        bank: where the sounds for queries by bank are kept; without it, there are none of these.
     """
     mixture = mixtures.draw(kind, index)
-    asked = ways if kind != "clean" else [way for way in ways if way == "example"]
-    questions = []
+    kinds = query_kinds if kind != "clean" else [one for one in query_kinds if one == "example"]
+    trials = []
     whole = mixture.wave[None]
-    for way in asked:
-        for number, part in enumerate(mixture.parts):
-            example = mixtures.examples(part)
+    for query_kind in kinds:
+        for number, stem in enumerate(mixture.stems):
+            example = mixtures.examples(stem)
             if not example:
                 continue
             facts = {
                 "part": str(number),
-                "way": way,
-                "clip": part.clip,
-                "beside": "; ".join(other.label for other in mixture.parts if other is not part),
+                "way": query_kind,
+                "clip": stem.clip,
+                "beside": "; ".join(other.label for other in mixture.stems if other is not stem),
             }
-            facts |= {"example": mixtures.clips[example[0]].path} if way == "example" else {}
-            if way != "bank":
-                questions.append(_question(mixtures, kind, mixture, part, way, example, whole, facts))
+            facts |= {"example": mixtures.clips[example[0]].path} if query_kind == "example" else {}
+            if query_kind != "bank":
+                trials.append(_trial(mixtures, kind, mixture, stem, query_kind, example, whole, facts))
             elif bank is not None:
-                query = _kept(mixtures, part, f"{kind} {index} {number}", bank)
-                group = f"{part.group}, by {way}"
-                questions.append(Question(group, part.label, query, whole, SAMPLE_RATE, part.wave[None], facts=facts))
-    if mixture.absent is not None and "example" in ways:
-        questions.append(_absent(mixtures, mixture, whole))
-    return questions
+                query = _keep(mixtures, stem, f"{kind} {index} {number}", bank)
+                group = f"{stem.group}, by {query_kind}"
+                trials.append(Trial(group, stem.label, query, whole, SAMPLE_RATE, stem.wave[None], facts=facts))
+    if mixture.absent is not None and "example" in query_kinds:
+        trials.append(_absent(mixtures, mixture, whole))
+    return trials
 
 
-def _question(
+def _trial(
     mixtures: OpenMixtures,
     kind: Kind,
     mixture: OpenMixture,
-    part: Part,
-    way: Literal["example", "label", "span", "text"],
+    stem: Stem,
+    query_kind: Literal["example", "label", "span", "text"],
     example: Sequence[int],
     whole: FloatArray,
     facts: dict[str, str],
-) -> Question:
-    group = part.group if way == "example" else f"{part.group}, by {way}"
-    target = part.wave[None]
-    match way:
+) -> Trial:
+    group = stem.group if query_kind == "example" else f"{stem.group}, by {query_kind}"
+    target = stem.wave[None]
+    match query_kind:
         case "example":
             query = audio_query(mixtures, example)
-            return Question(group, part.label, query, whole, SAMPLE_RATE, target, alone=kind == "clean", facts=facts)
+            return Trial(group, stem.label, query, whole, SAMPLE_RATE, target, alone=kind == "clean", facts=facts)
         case "span":
-            lead = part.lead
+            lead = stem.lead
             query = Query.span(0.0, len(lead) / SAMPLE_RATE)
-            later, wanted = (np.concatenate((lead, wave))[None] for wave in (mixture.wave, part.wave))
-            return Question(
+            later, wanted = (np.concatenate((lead, wave))[None] for wave in (mixture.wave, stem.wave))
+            return Trial(
                 group,
-                part.label,
+                stem.label,
                 query,
                 later,
                 SAMPLE_RATE,
@@ -243,64 +243,64 @@ def _question(
                 facts=facts,
             )
         case "label":
-            query = Query.label(part.label)
+            query = Query.label(stem.label)
         case "text":
-            query = Query.words(part.label.lower())
-    return Question(group, part.label, query, whole, SAMPLE_RATE, target, may_fail=True, facts=facts)
+            query = Query.words(stem.label.lower())
+    return Trial(group, stem.label, query, whole, SAMPLE_RATE, target, may_fail=True, facts=facts)
 
 
-def _kept(mixtures: OpenMixtures, part: Part, name: str, bank: PassingBank) -> Query:
-    """Keep up to five other recordings of a part's class under a name."""
-    indices = mixtures.examples(part, _IN_THE_BANK)
+def _keep(mixtures: OpenMixtures, stem: Stem, name: str, bank: TemporaryBank) -> Query:
+    """Keep up to five other recordings of a stem's class under a name."""
+    indices = mixtures.examples(stem, _IN_THE_BANK)
     return bank.keep(name, {mixtures.clips[one].path: Audio(mixtures.read(one)[None], SAMPLE_RATE) for one in indices})
 
 
-def _absent(mixtures: OpenMixtures, mixture: OpenMixture, whole: FloatArray) -> Question:
+def _absent(mixtures: OpenMixtures, mixture: OpenMixture, whole: FloatArray) -> Trial:
     assert mixture.absent is not None
     clip = mixtures.clips[mixture.absent]
     facts = {
         "part": "absent",
         "way": "example",
         "example": clip.path,
-        "beside": "; ".join(part.label for part in mixture.parts),
+        "beside": "; ".join(stem.label for stem in mixture.stems),
     }
-    return Question("absent", clip.labels[0], audio_query(mixtures, [mixture.absent]), whole, SAMPLE_RATE, facts=facts)
+    return Trial("absent", clip.labels[0], audio_query(mixtures, [mixture.absent]), whole, SAMPLE_RATE, facts=facts)
 
 
-def robustness_tasks(mixtures: int) -> list[tuple[Trial, int]]:
+def robustness_tasks(mixtures: int) -> list[tuple[Variation, int]]:
     """Return the trials with the numbers of their mixtures; of the longest a tenth."""
     return [
-        (trial, index)
-        for trial in get_args(Trial)
-        for index in range(max(1, mixtures // 10) if trial == "long" else mixtures)
+        (variation, index)
+        for variation in get_args(Variation)
+        for index in range(max(1, mixtures // 10) if variation == "long" else mixtures)
     ]
 
 
-def robustness_questions(mixtures: OpenMixtures, trial: Trial, index: int) -> list[Question]:
-    """Return the questions of a trial about mixture ``index`` of the kind "seen"."""
-    asking = _Asking(mixtures, mixtures.draw("seen", index))
-    match trial:
+def robustness_trials(mixtures: OpenMixtures, variation: Variation, index: int) -> list[Trial]:
+    """Return the trials of a variation of mixture ``index`` of the kind "seen"."""
+    variations = _Variations(mixtures, mixtures.draw("seen", index))
+    match variation:
         case "examples":
-            return asking.examples(np.random.default_rng([7, index]))
+            return variations.examples(np.random.default_rng([7, index]))
         case "length":
-            return [question for seconds in LENGTHS_S for question in asking.length(seconds)]
+            return [trial for seconds in LENGTHS_S for trial in variations.length(seconds)]
         case "long":
-            return asking.length(LONG_S)
+            return variations.length(LONG_S)
         case "level":
-            return [question for level_dbfs in LEVELS_DBFS for question in asking.level(level_dbfs)]
+            return [trial for level_dbfs in LEVELS_DBFS for trial in variations.level(level_dbfs)]
         case "stereo":
-            return asking.stereo()
+            return variations.stereo()
 
 
 @dataclass(frozen=True)
-class _Asking:
+class _Variations:
     mixtures: OpenMixtures
     mixture: OpenMixture
 
-    def examples(self, rng: np.random.Generator) -> list[Question]:
-        """Ask by 1, 3 and 10 examples, where the class has ten; by one in noise; and by the other sound's example."""
-        questions = []
-        found = [self.mixtures.examples(part, max(EXAMPLES)) for part in self.mixture.parts]
+    def examples(self, rng: np.random.Generator) -> list[Trial]:
+        """Query by 1, 3 and 10 examples, where the class has ten; by one in noise; and by the other sound's example."""
+        trials = []
+        found = [self.mixtures.examples(stem, max(EXAMPLES)) for stem in self.mixture.stems]
         whole = self.mixture.wave[None]
         for number, many in enumerate(found):
             if not many:
@@ -311,13 +311,13 @@ class _Asking:
                 queries |= {f"{count} of 10 examples": audio_query(self.mixtures, many[:count]) for count in EXAMPLES}
             if found[1 - number]:
                 queries["wrong query"] = audio_query(self.mixtures, found[1 - number][:1])
-            questions += [self._question(group, number, query, whole) for group, query in queries.items()]
-        return questions
+            trials += [self._trial(group, number, query, whole) for group, query in queries.items()]
+        return trials
 
-    def length(self, seconds: float) -> list[Question]:
-        """Ask about a stretch of the mixture, or about the mixture over and over."""
+    def length(self, seconds: float) -> list[Trial]:
+        """Take a stretch of the mixture, or the mixture over and over."""
         size = round(seconds * SAMPLE_RATE)
-        waves = [part.wave for part in self.mixture.parts]
+        waves = [stem.wave for stem in self.mixture.stems]
         if size < len(waves[0]):
             first = _where_all_sound(waves, size)
             waves = [wave[first : first + size] for wave in waves]
@@ -325,34 +325,34 @@ class _Asking:
             waves = [np.resize(wave, size) for wave in waves]
         return self._by_example(f"length {seconds:g} s", [wave[None] for wave in waves])
 
-    def level(self, level_dbfs: float) -> list[Question]:
-        """Ask about the mixture at another peak level."""
+    def level(self, level_dbfs: float) -> list[Trial]:
+        """Bring the mixture to another peak level."""
         gain = np.float32(10 ** (level_dbfs / 20) / np.abs(self.mixture.wave).max())
-        return self._by_example(f"level {level_dbfs:g} dBFS", [(part.wave * gain)[None] for part in self.mixture.parts])
+        return self._by_example(f"level {level_dbfs:g} dBFS", [(stem.wave * gain)[None] for stem in self.mixture.stems])
 
-    def stereo(self) -> list[Question]:
-        """Ask about a stereo mixture in which one sound is to the left, one to the right."""
+    def stereo(self) -> list[Trial]:
+        """Make a stereo mixture in which one sound is to the left, one to the right."""
         gains = np.array([[np.cos(angle), np.sin(angle)] for angle in PAN], dtype=np.float32)
-        waves = [gain[:, None] * part.wave for gain, part in zip(gains, self.mixture.parts, strict=True)]
+        waves = [gain[:, None] * stem.wave for gain, stem in zip(gains, self.mixture.stems, strict=True)]
         return self._by_example("stereo", waves)
 
-    def _by_example(self, group: str, waves: list[FloatArray]) -> list[Question]:
+    def _by_example(self, group: str, waves: list[FloatArray]) -> list[Trial]:
         whole: FloatArray = np.sum(waves, axis=0, dtype=np.float32)
-        questions = []
-        for number, (part, wave) in enumerate(zip(self.mixture.parts, waves, strict=True)):
-            example = self.mixtures.examples(part)
+        trials = []
+        for number, (stem, wave) in enumerate(zip(self.mixture.stems, waves, strict=True)):
+            example = self.mixtures.examples(stem)
             if example and np.square(wave).mean() > 1e-9:
                 query = audio_query(self.mixtures, example)
-                questions.append(self._question(group, number, query, whole, wave))
-        return questions
+                trials.append(self._trial(group, number, query, whole, wave))
+        return trials
 
-    def _question(
+    def _trial(
         self, group: str, number: int, query: Query, whole: FloatArray, target: FloatArray | None = None
-    ) -> Question:
-        part = self.mixture.parts[number]
-        facts = {"part": str(number), "way": group, "clip": part.clip, "beside": self.mixture.parts[1 - number].label}
-        wanted = part.wave[None] if target is None else target
-        return Question(group, part.label, query, whole, SAMPLE_RATE, wanted, facts=facts)
+    ) -> Trial:
+        stem = self.mixture.stems[number]
+        facts = {"part": str(number), "way": group, "clip": stem.clip, "beside": self.mixture.stems[1 - number].label}
+        wanted = stem.wave[None] if target is None else target
+        return Trial(group, stem.label, query, whole, SAMPLE_RATE, wanted, facts=facts)
 
     def _noisy(self, index: int, rng: np.random.Generator) -> Query:
         """Return a query by an example with white noise 10 dB below it."""

@@ -23,7 +23,7 @@ class Row(BaseModel):
 
     task: str = Field(description="key of the task that made it")
     group: str = Field(description="what it counts towards, such as 'seen' or 'three sources'")
-    label: str = Field(description="class or stem that was asked for")
+    label: str = Field(description="class or stem that the query is for")
     values: dict[str, float] = Field(description="metric with its unit in the name -> figure; NaN where it has none")
     facts: dict[str, str] = Field(
         default_factory=dict, description="what else tells the item: clip, query, other class"
@@ -75,7 +75,7 @@ class Protocol(ABC):
         """Return the table of the protocol, the figures that count first."""
 
     def sounds(self, row: Row) -> dict[str, Audio]:
-        """Return what to listen to for a row, by name: mixture, target, estimate. Empty where there is nothing."""
+        """Return the sounds of a row, by name: mixture, target, estimate. Empty where there is nothing."""
         return {}
 
 

@@ -42,8 +42,8 @@ class Player:
 
 
 @dataclass(frozen=True)
-class Listening:
-    """What there is to hear and see of a row.
+class Excerpts:
+    """Sounds of a row and a picture of them.
 
     Attributes:
         players: a sound each.
@@ -65,7 +65,7 @@ class _Item:
     row: Row
     words: str
     figures: list[tuple[str, str]]
-    listening: "Listening | None"
+    excerpts: "Excerpts | None"
 
 
 def load_template() -> "Template":
@@ -88,7 +88,7 @@ def report_html(results: Results, sounds: Callable[[Row], Mapping[str, Audio]], 
 
     Args:
         results: of an evaluation.
-        sounds: what to listen to for a row, as ``Protocol.sounds``; at most twenty rows are asked for, and at most 8 s
+        sounds: gives the sounds of a row, as ``Protocol.sounds``; at most twenty rows are asked for, and at most 8 s
             of each sound are kept.
         progress: told after each row that is drawn.
 
@@ -134,10 +134,10 @@ def _item(row: Row, metric: str, sounds: Mapping[str, Audio]) -> _Item:
     figures = [(heading(name), figure(value, digits_of(name, [value]))) for name, value in row.values.items()]
     words = figure(row.values[metric], digits_of(metric, [row.values[metric]]))
     words += " dB" if metric.endswith("_db") else ""
-    return _Item(row, words, figures, listening(sounds, row.label))
+    return _Item(row, words, figures, excerpts(sounds, row.label))
 
 
-def listening(sounds: Mapping[str, Audio], label: str) -> Listening | None:
+def excerpts(sounds: Mapping[str, Audio], label: str) -> Excerpts | None:
     """Make players and a picture of sounds; None where there are none.
 
     The sounds that are as long as the first are cut to the same seconds, those where the target (or the first, if none
@@ -164,7 +164,7 @@ def listening(sounds: Mapping[str, Audio], label: str) -> Listening | None:
     note = f"From {start_s:.1f} s on, {LONGEST_S:g} s of {first.duration_s:.0f} s." if start_s > 0 else ""
     if not note and first.duration_s > LONGEST_S:
         note = f"The first {LONGEST_S:g} s of {first.duration_s:.0f} s."
-    return Listening(
+    return Excerpts(
         players=[Player(name, audio.duration_s, _mp3(audio, gain)) for name, audio in cut.items()],
         picture=_picture(together),
         alternative=f"Spectrograms, one below the other, of {names}; asked for: {label}",
