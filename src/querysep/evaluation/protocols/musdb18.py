@@ -2,8 +2,8 @@
 
 What both have in common, where other people's protocols differ:
 
-- Each of the four stems has one query for all songs, made from MUSDB18's training side only
-  (`stem_conditions`); the test side gives nothing to the queries.
+- Each of the four stems has one query for all songs, made from MUSDB18's training side only (`stem_conditions`); the
+  test side gives nothing to the queries.
 - The mixture is MUSDB18's own, not the sum of the stems.
 - The figures of a song are medians over its frames, and those of a protocol medians over the songs (never means). A
   frame without a figure is not counted, nor is a song without one.

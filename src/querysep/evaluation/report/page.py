@@ -65,7 +65,7 @@ class _Item:
     row: Row
     words: str
     figures: list[tuple[str, str]]
-    excerpts: "Excerpts | None"
+    excerpts: Excerpts | None
 
 
 def load_template() -> "Template":
@@ -130,7 +130,6 @@ def worst_and_best(rows: Sequence[Row], metric: str) -> tuple[list[Row], list[Ro
 
 
 def _item(row: Row, metric: str, sounds: Mapping[str, Audio]) -> _Item:
-
     figures = [(heading(name), figure(value, digits_of(name, [value]))) for name, value in row.values.items()]
     words = figure(row.values[metric], digits_of(metric, [row.values[metric]]))
     words += " dB" if metric.endswith("_db") else ""
