@@ -13,7 +13,7 @@ from querysep.cli.terminal import progress_bar, show_paths, warn
 from querysep.errors import DataError
 
 if TYPE_CHECKING:
-    from querysep.data.check import CheckReport, Embed
+    from querysep.data.check.report import CheckReport, Embed
 
 _SAMPLE_RATE = 32_000
 _WORST = 3
@@ -37,14 +37,16 @@ def check(
     quiet: Quiet = False,
 ) -> None:
     """Tell what in a data set will hurt training: bad files, copies, leaks, doubtful labels, thin classes."""
-    from querysep.data.check import check_recordings
-    from querysep.data.opening import open_recordings
+    from querysep.data.check.report import check_recordings
+    from querysep.data.formats.data_set import open_recordings
     from querysep.io.files import OutputSet
 
     with OutputSet(overwrite=overwrite) as outputs:
         part = None if json_file is None else outputs.add(json_file)
         with progress_bar(quiet=quiet) as progress:
-            opened = open_recordings(path, _SAMPLE_RATE, layout=layout, audio=audio, classes=classes, progress=progress)
+            opened = open_recordings(
+                path, _SAMPLE_RATE, data_format=layout, audio=audio, classes=classes, progress=progress
+            )
             report = check_recordings(opened, embed=embedder(model) if labels else None, progress=progress)
         if part is not None:
             part.write_text(_as_json(report), encoding="utf-8")
@@ -61,7 +63,7 @@ def embedder(model: str) -> "Embed":
     import numpy as np
     import torch
 
-    from querysep.data.check_sound import loudest
+    from querysep.data.check.labels import loudest
     from querysep.detection.windows import embed
     from querysep.model import load_detector
 
@@ -78,12 +80,12 @@ def embedder(model: str) -> "Embed":
 
 
 def _as_json(report: "CheckReport") -> str:
-    from querysep.data.check_kinds import KINDS
+    from querysep.data.check.report import KINDS
 
     content = {
         "clips": report.clips,
         "hours": round(report.hours, 3),
-        "layout": report.layout,
+        "layout": report.data_format,
         "warnings": report.warnings,
         "counts": {kind: len(list(same)) for kind, same in groupby(report.findings, lambda one: one.kind)},
         "findings": [{"hurts": KINDS[one.kind].hurts} | asdict(one) for one in report.findings],
@@ -97,12 +99,12 @@ def _show(report: "CheckReport") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from querysep.data.check_kinds import KINDS
+    from querysep.data.check.report import KINDS
 
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_WIDTH)
-    console.print(f"{report.clips} clips, {report.hours:.2f} hours, read as {report.layout}")
+    console.print(f"{report.clips} clips, {report.hours:.2f} hours, read as {report.data_format}")
     if not report.findings:
         console.print("Nothing found that would hurt.")
         return

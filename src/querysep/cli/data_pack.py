@@ -15,7 +15,7 @@ from querysep.cli.options import (
     parse_storage_options,
 )
 from querysep.cli.terminal import progress_bar, warn
-from querysep.data.layouts import Layout
+from querysep.data.formats import DataFormat
 from querysep.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,12 +43,12 @@ def pack(
     chosen = _split(split)
     options = parse_storage_options(storage_options)
     _refuse_itself(path, store, layout)
-    from querysep.data.opening import open_recordings
+    from querysep.data.formats.data_set import open_recordings
     from querysep.data.store_packing import pack as run
 
     with progress_bar(quiet=quiet) as progress:
         opened = open_recordings(
-            path, sample_rate, layout=layout, split=chosen, audio=audio, classes=classes, progress=progress
+            path, sample_rate, data_format=layout, split=chosen, audio=audio, classes=classes, progress=progress
         )
         packed = run(opened, store, options=options, progress=progress)
     lost = [f"{one.path}: {one.detail}" for one in opened.problems] + [
@@ -63,11 +63,11 @@ def pack(
     typer.echo(packed.uri)
 
 
-def _refuse_itself(path: str, store: str, layout: Layout | None) -> None:
+def _refuse_itself(path: str, store: str, layout: DataFormat | None) -> None:
     from querysep.data.store import TABLE, is_store
     from querysep.data.store_table import table_uri
 
-    if layout in (None, Layout.STORE) and is_store(path):
+    if layout in (None, DataFormat.STORE) and is_store(path):
         source, target = table_uri(path, TABLE), table_uri(store, TABLE)
         if source == target or Path(source).resolve() == Path(target).resolve():
             raise ConfigError(

@@ -30,9 +30,9 @@ def stats(
     quiet: Quiet = False,
 ) -> None:
     """Tell how much there is of every class: hours, clips, origins, durations, loudness, licences."""
-    from querysep.data.opening import open_recordings
+    from querysep.data.formats.data_set import open_recordings
     from querysep.data.statistics import measure as measure_recordings
-    from querysep.data.statistics_plots import plot_classes, plot_licences, plot_spreads
+    from querysep.data.statistics import plot_classes, plot_licences, plot_spreads
     from querysep.io.files import OutputSet
 
     with OutputSet(overwrite=overwrite) as outputs:
@@ -41,7 +41,9 @@ def stats(
             for name in ("stats.json", "classes.png", "spreads.png", "licences.png"):
                 parts[name] = outputs.add(output / name)
         with progress_bar(quiet=quiet) as progress:
-            opened = open_recordings(path, _SAMPLE_RATE, layout=layout, audio=audio, classes=classes, progress=progress)
+            opened = open_recordings(
+                path, _SAMPLE_RATE, data_format=layout, audio=audio, classes=classes, progress=progress
+            )
             found = measure_recordings(opened, most=measure, progress=progress)
         if parts:
             parts["stats.json"].write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
