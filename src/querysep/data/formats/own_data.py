@@ -29,6 +29,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 """Our fields, and the names under which they are taken."""
 
+ALL_TRAINING = "There are no folders 'train' and 'test', so every clip counts as training."
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson")
 _ONE_LABEL = ("label", "class", "category", "tag")
 _YES = {"1", "true", "yes"}
@@ -261,5 +262,5 @@ def find_folders(root: Path, progress: Progress = silent) -> Found:
         kinds = ", ".join(f"{ending} ({count})" for ending, count in others.most_common(5))
         found.warnings.append(f"{others.total()} files are not audio by their ending and were passed over: {kinds}.")
     if files and not splits:
-        found.warnings.append("There are no folders 'train' and 'test', so every clip counts as training.")
+        found.warnings.append(ALL_TRAINING)
     return found
