@@ -25,8 +25,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from querysep.data.formats.data_set import open_recordings
 from querysep.data.manifest import Clip, read_manifest, write_manifest
-from querysep.data.opening import open_recordings
 from querysep.data.recordings import Recordings
 from querysep.data.store import ClipStore
 from querysep.data.store_packing import pack

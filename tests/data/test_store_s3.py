@@ -17,7 +17,7 @@ from stores import RATE, MadeUp, rows_of, stop_at
 from querysep.anchors.catalog import Anchor, read_catalog
 from querysep.anchors.catalog_writer import CatalogWriter
 from querysep.cli.main import run
-from querysep.data.opening import open_recordings
+from querysep.data.formats.data_set import open_recordings
 from querysep.data.store import ClipStore
 from querysep.data.store_packing import Commits, pack
 from querysep.errors import DataError

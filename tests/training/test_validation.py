@@ -7,7 +7,7 @@ import torch
 from given import given
 from synthetic_set import make_set
 
-from querysep.data.opening import open_recordings
+from querysep.data.formats.data_set import open_recordings
 from querysep.detection.config import DetectorConfig
 from querysep.detection.htsat import Htsat
 from querysep.errors import ConfigError, DataError

@@ -58,7 +58,7 @@ def mine(
     from querysep.anchors.mine import mine as run
     from querysep.anchors.miner import Miner
     from querysep.anchors.relations import relations_of
-    from querysep.data.opening import open_recordings
+    from querysep.data.formats.data_set import open_recordings
     from querysep.model import choose_device, load_detector
 
     trained = load_detector(detector)

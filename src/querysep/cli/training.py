@@ -11,7 +11,7 @@ from querysep.cli.terminal import progress_bar, show_paths, warn
 from querysep.errors import ConfigError
 
 if TYPE_CHECKING:
-    from querysep.data.opening import OpenedRecordings
+    from querysep.data.formats.data_set import OpenedRecordings
     from querysep.training.config import TrainingConfig
 
 SettingsT = TypeVar("SettingsT", bound="TrainingConfig")
@@ -55,7 +55,7 @@ def train_detector(
     """Train the detector on the clips of a data set."""
     _need_lightning()
     from querysep.data.clips import hold
-    from querysep.data.opening import open_recordings
+    from querysep.data.formats.data_set import open_recordings
     from querysep.model import load_detector, load_preset
     from querysep.training import detector
     from querysep.training.batches import Crowd
@@ -131,7 +131,7 @@ def adapt(
     """Teach a model the classes of your own recordings: a folder for each class, or any other layout."""
     _need_lightning()
     from querysep.data.clips import hold
-    from querysep.data.opening import open_recordings
+    from querysep.data.formats.data_set import open_recordings
     from querysep.model import load_model
     from querysep.training.adapting import adapt as run
     from querysep.training.separator import Provenance

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from querysep.data.manifest import Split
-from querysep.data.readers.clip_table import ClipTable
+from querysep.data.manifest import ClipTable, Split
 from querysep.data.store_sound import SoundReader, Spans, sound_field, spans_of
 from querysep.data.store_table import (
     Dataset,

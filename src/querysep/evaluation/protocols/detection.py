@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from querysep.data.formats.data_set import open_recordings
 from querysep.data.manifest import Clip
-from querysep.data.opening import open_recordings
 from querysep.data.recordings import Recordings
 from querysep.detection.windows import embed_and_profile, hear
 from querysep.detection.yamnet import Yamnet, load_yamnet

@@ -7,9 +7,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from querysep.data.formats.data_set import open_recordings
+from querysep.data.formats.multitrack import MULTITRACK, Multitrack, is_stem, read_multitracks, read_stems
 from querysep.data.manifest import Clip, is_rendered
-from querysep.data.multitrack import MULTITRACK, Multitrack, is_stem, read_multitracks, read_stems
-from querysep.data.opening import open_recordings
 from querysep.dsp.mixing import place
 from querysep.errors import DataError
 from querysep.evaluation.protocols.protocol import hash_clips

@@ -7,13 +7,10 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
-from querysep.data.check import CheckReport, CheckSettings, check_recordings
-from querysep.data.check_kinds import KINDS
-from querysep.data.check_labels import doubtful_labels
-from querysep.data.check_lists import check_lists
-from querysep.data.check_sound import levels, loudest
+from querysep.data.check.labels import loudest
+from querysep.data.check.report import KINDS, CheckReport, CheckSettings, check_lists, check_recordings, levels
+from querysep.data.formats.data_set import open_recordings
 from querysep.data.manifest import Clip
-from querysep.data.opening import open_recordings
 
 RATE = 32_000
 
@@ -135,34 +132,6 @@ def test_a_short_burst_is_not_silence() -> None:
     assert loudest(samples, RATE).size == 5 * RATE
 
 
-def labelled(swapped: int) -> tuple[NDArray[np.float32], list[tuple[str, ...]]]:
-    random = np.random.default_rng(0)
-    centres = random.standard_normal((3, 16)) * 3
-    vectors = np.concatenate([centre + random.standard_normal((20, 16)) for centre in centres]).astype(np.float32)
-    labels: list[tuple[str, ...]] = [(name,) for name in ("Dog", "Rain", "Harp") for _ in range(20)]
-    labels[swapped] = ("Harp",)
-    return vectors, labels
-
-
-def test_a_clip_among_clips_of_another_class_is_doubted() -> None:
-    vectors, labels = labelled(swapped=5)
-    doubts = doubtful_labels(vectors, labels, range(60))
-    assert [(doubt.index, doubt.rival) for doubt in doubts] == [(5, "Dog")]
-
-
-def test_parents_copies_and_thin_classes_do_not_count() -> None:
-    vectors, labels = labelled(swapped=5)
-    with_parent = [(*label, "Dog") if index == 5 else label for index, label in enumerate(labels)]
-    assert doubtful_labels(vectors, with_parent, range(60)) == []
-    kin = [("Bark",) if label == ("Harp",) else label for label in labels]
-    assert doubtful_labels(vectors, kin, range(60)) == []
-    thin = [("Owl",) if index == 7 else label for index, label in enumerate(labels)]
-    assert [doubt.index for doubt in doubtful_labels(vectors, thin, range(60))] == [5]
-    copied = np.concatenate([vectors, vectors[5:6], vectors[5:6], vectors[5:6]])
-    groups = [*range(60), 5, 5, 5]
-    assert 5 in [doubt.index for doubt in doubtful_labels(copied, [*labels, *[("Harp",)] * 3], groups)]
-
-
 def test_wrong_labels_are_found_through_the_embedding(tmp_path: Path) -> None:
     for number in range(6):
         write(tmp_path, f"low/{number}.wav", melody(number, 0.5))
@@ -176,9 +145,3 @@ def test_wrong_labels_are_found_through_the_embedding(tmp_path: Path) -> None:
     report = check_recordings(open_recordings(tmp_path, RATE), embed=spectrum)
     assert found(report, "mislabelled-looking") == ["low/wrong.wav"]
     assert found(check_recordings(open_recordings(tmp_path, RATE)), "mislabelled-looking") == []
-
-
-@pytest.mark.parametrize("clips", [1, 2, 5])
-def test_a_set_too_small_to_compare_raises_no_doubts(clips: int) -> None:
-    vectors = np.random.default_rng(0).standard_normal((clips, 8)).astype(np.float32)
-    assert doubtful_labels(vectors, [("a" if index % 2 else "b",) for index in range(clips)], range(clips)) == []

@@ -1,17 +1,19 @@
-"""A list of one's own: CSV, TSV or JSON lines."""
+"""Data sets of one's own: a list (CSV, TSV or JSON lines), or a folder for each class."""
 
 import csv
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from querysep.data.formats.files import SPLIT_NAMES, Found, add_file, in_words, name_parts, walk
+from querysep.data.manifest import Split
 from querysep.data.ontology import audioset
-from querysep.data.readers.folders import add_file
-from querysep.data.readers.found import SPLIT_NAMES, Found, in_words
 from querysep.errors import DataError
+from querysep.io.audio_reader import AUDIO_ENDINGS
 from querysep.progress import Progress, silent
 
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -27,6 +29,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 """Our fields, and the names under which they are taken."""
 
+ALL_TRAINING = "There are no folders 'train' and 'test', so every clip counts as training."
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson")
 _ONE_LABEL = ("label", "class", "category", "tag")
 _YES = {"1", "true", "yes"}
@@ -39,7 +42,7 @@ def find_table(path: Path, audio: Path | None = None, progress: Progress = silen
     Args:
         path: CSV, TSV (with a line of names at the top) or JSON lines; other columns are passed over.
         audio: folder that the paths start from; by default the list's own.
-        progress: told after each row.
+        progress: called after each row.
 
     Returns:
         A clip for each row whose file can be read; rows that make no sense are problems.
@@ -152,7 +155,7 @@ def _columns(path: Path, cells: Mapping[str, Any]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Survey:
-    """What only the whole list tells.
+    """What only the whole list shows.
 
     Attributes:
         rows: how many.
@@ -223,3 +226,41 @@ def _seconds(text: str, what: str) -> float:
     if not 0 <= seconds < float("inf"):
         raise ValueError(f"The {what} '{text}' is not a time in the file.")
     return seconds
+
+
+def find_folders(root: Path, progress: Progress = silent) -> Found:
+    """Take every audio file below a folder; the folders that it lies in are its labels, the innermost first.
+
+    Folders called train, validation and test (and the like) at the top are splits, where nothing else lies there.
+
+    Args:
+        root: the folder.
+        progress: called after each file.
+
+    Returns:
+        The clips; files right in the root have no label and are problems.
+    """
+    found = Found(root)
+    files, others = [], Counter[str]()
+    for path in walk(root):
+        if name_parts(path)[1] in AUDIO_ENDINGS:
+            files.append(path)
+        else:
+            others[name_parts(path)[1] or "no ending"] += 1
+    tops = {path.split("/", 1)[0] for path in files if "/" in path}
+    splits = bool(tops) and all(top.lower() in SPLIT_NAMES for top in tops)
+    for done, path in enumerate(files):
+        progress(done, len(files), "reading headers")
+        folders = path.split("/")[:-1]
+        split: Split = SPLIT_NAMES[folders[0].lower()] if splits and folders else "train"
+        labels = tuple(dict.fromkeys(reversed(folders[1:] if splits else folders)))
+        if not labels:
+            found.leave_out(path, "unlabelled", "The file lies in no class's folder, so it has no label.")
+            continue
+        add_file(found, path, labels, split=split)
+    if others:
+        kinds = ", ".join(f"{ending} ({count})" for ending, count in others.most_common(5))
+        found.warnings.append(f"{others.total()} files are not audio by their ending and were passed over: {kinds}.")
+    if files and not splits:
+        found.warnings.append(ALL_TRAINING)
+    return found

@@ -1,4 +1,4 @@
-"""Data sets of any layout as recordings: what lies there is found out, or said."""
+"""Data sets of any format as recordings: the format is found out, or given."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,22 +7,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from querysep.data.layouts import Layout
+from querysep.data.formats import DataFormat
+from querysep.data.formats.audioset import find_audioset, is_segment_list, segment_lists
+from querysep.data.formats.files import FileRecordings, Found, Problem
+from querysep.data.formats.freesound import ESC50_LIST, FSD50K_LISTS, find_esc50, find_fsd50k
+from querysep.data.formats.hdf5 import ENDINGS, PackRecordings, find_packs, pack_files
+from querysep.data.formats.own_data import TABLE_ENDINGS, find_folders, find_table, has_table_columns
 from querysep.data.manifest import Clip, Split, iterate_manifest
-from querysep.data.readers.audioset import find_audioset, is_segment_list, segment_lists
-from querysep.data.readers.esc50 import META, find_esc50
-from querysep.data.readers.file_recordings import FileRecordings
-from querysep.data.readers.folders import find_folders
-from querysep.data.readers.found import Found, Problem
-from querysep.data.readers.fsd50k import TRUTH, find_fsd50k
-from querysep.data.readers.hdf5_packs import ENDINGS, PackRecordings, find_packs, pack_files
-from querysep.data.readers.user_table import TABLE_ENDINGS, find_table, has_table_columns
 from querysep.data.recordings import Recordings
 from querysep.data.store import ClipStore, is_store
 from querysep.errors import DataError
 from querysep.progress import Progress, silent
-
-__all__ = ["Layout", "OpenedRecordings", "find_layout", "open_recordings"]
 
 MANIFEST = "manifest.jsonl"
 _OWN_FIELDS = ('"path"', '"labels"', '"duration_s"', '"origin"', '"split"')
@@ -34,13 +29,13 @@ class OpenedRecordings:
 
     Attributes:
         recordings: clips and their sound.
-        layout: how the data set lies on the disk.
+        data_format: how the data set lies on the disk.
         problems: everything that could not be taken.
         warnings: what was decided for the user, one sentence each.
     """
 
     recordings: Recordings
-    layout: Layout
+    data_format: DataFormat
     problems: Sequence[Problem] = ()
     warnings: Sequence[str] = ()
 
@@ -63,22 +58,22 @@ def open_recordings(
     path: Path | str,
     sample_rate: int,
     *,
-    layout: Layout | None = None,
+    data_format: DataFormat | None = None,
     split: Split | None = None,
     audio: Path | None = None,
     classes: Path | None = None,
     progress: Progress = silent,
 ) -> OpenedRecordings:
-    """Open a data set of any layout; sound is decoded when it is read.
+    """Open a data set of any format; sound is decoded when it is read.
 
     Args:
         path: a folder, a list, a manifest, an HDF5 pack, or a store (folder or ``s3://bucket/prefix``).
         sample_rate: of what ``read`` gives, Hz.
-        layout: how the data set lies there; None: find it out.
+        data_format: how the data set lies there; None: find it out.
         split: take one split only.
         audio: folder of the audio, where it does not lie with a list (table, audioset).
         classes: AudioSet's class list or ontology, where it does not lie with the data (audioset, fsd50k, hdf5).
-        progress: told while lists and headers are read.
+        progress: called while lists and headers are read.
 
     Returns:
         The clips with random access to their sound, and what could not be taken.
@@ -86,12 +81,12 @@ def open_recordings(
     Raises:
         DataError: there is nothing, nothing that we know, or no clip that can be used.
     """
-    if layout is Layout.STORE or (layout is None and is_store(path)):
+    if data_format is DataFormat.STORE or (data_format is None and is_store(path)):
         return _open_store(path, sample_rate, split)
     place = Path(path)
     if not place.exists():
         raise DataError(f"There is no data set at '{place}'. Check the name and the folder.")
-    chosen = layout or find_layout(place)
+    chosen = data_format or find_format(place)
     found = _find(place, chosen, audio, classes, progress)
     if not len(found.clips):
         raise DataError(_nothing(place, chosen, found))
@@ -99,53 +94,53 @@ def open_recordings(
     if not len(clips):
         raise DataError(f"'{place}' has no clips in the split '{split}'.")
     recordings: Recordings
-    if chosen is Layout.HDF5:
+    if chosen is DataFormat.HDF5:
         recordings = PackRecordings(found.root, clips, sample_rate)
     else:
         recordings = FileRecordings(found.root, clips, sample_rate, segments=found.segments)
     return OpenedRecordings(recordings, chosen, tuple(found.problems), tuple(found.warnings))
 
 
-def find_layout(path: Path) -> Layout:
+def find_format(path: Path) -> DataFormat:
     """Find out how a data set lies at a path.
 
     Raises:
         DataError: in no way that we know.
     """
-    layout = _layout_of_file(path) if path.is_file() else _layout_of_folder(path)
-    if layout is None:
-        known = ", ".join(Layout)
+    data_format = _format_of_file(path) if path.is_file() else _format_of_folder(path)
+    if data_format is None:
+        known = ", ".join(DataFormat)
         raise DataError(
             f"'{path}' is no data set that we know. Give a folder with a folder for each class, a CSV or JSON-lines "
             f"list of files and labels, AudioSet, FSD50K, ESC-50 or HDF5 packs; or name the layout ({known})."
         )
-    return layout
+    return data_format
 
 
-def _layout_of_file(path: Path) -> Layout | None:
+def _format_of_file(path: Path) -> DataFormat | None:
     if path.suffix.lower() in ENDINGS:
-        return Layout.HDF5
+        return DataFormat.HDF5
     if path.suffix == ".jsonl" and _is_own_manifest(path):
-        return Layout.MANIFEST
+        return DataFormat.MANIFEST
     if path.suffix == ".csv" and is_segment_list(path):
-        return Layout.AUDIOSET
-    return Layout.TABLE if path.suffix.lower() in TABLE_ENDINGS else None
+        return DataFormat.AUDIOSET
+    return DataFormat.TABLE if path.suffix.lower() in TABLE_ENDINGS else None
 
 
-def _layout_of_folder(path: Path) -> Layout | None:
+def _format_of_folder(path: Path) -> DataFormat | None:
     if is_store(path):
-        return Layout.STORE
+        return DataFormat.STORE
     if (path / MANIFEST).is_file():
-        return _layout_of_file(path / MANIFEST)
-    signs: tuple[tuple[Layout, Callable[[], bool]], ...] = (
-        (Layout.FSD50K, (path / TRUTH).is_dir),
-        (Layout.ESC50, (path / META).is_file),
-        (Layout.AUDIOSET, lambda: bool(segment_lists(path))),
-        (Layout.TABLE, lambda: _table_in(path) is not None),
-        (Layout.HDF5, lambda: next(pack_files(path), None) is not None),
-        (Layout.FOLDERS, lambda: any(one.is_dir() and not one.name.startswith(".") for one in path.iterdir())),
+        return _format_of_file(path / MANIFEST)
+    signs: tuple[tuple[DataFormat, Callable[[], bool]], ...] = (
+        (DataFormat.FSD50K, (path / FSD50K_LISTS).is_dir),
+        (DataFormat.ESC50, (path / ESC50_LIST).is_file),
+        (DataFormat.AUDIOSET, lambda: bool(segment_lists(path))),
+        (DataFormat.TABLE, lambda: _table_in(path) is not None),
+        (DataFormat.HDF5, lambda: next(pack_files(path), None) is not None),
+        (DataFormat.FOLDERS, lambda: any(one.is_dir() and not one.name.startswith(".") for one in path.iterdir())),
     )
-    return next((layout for layout, is_there in signs if is_there()), None)
+    return next((data_format for data_format, is_there in signs if is_there()), None)
 
 
 def _is_own_manifest(path: Path) -> bool:
@@ -166,29 +161,28 @@ def _table_in(folder: Path) -> Path | None:
     return usable[0] if usable else None
 
 
-def _find(  # noqa: PLR0911 - a table of layouts
-    path: Path, layout: Layout, audio: Path | None, classes: Path | None, progress: Progress
-) -> Found:
-    match layout:
-        case Layout.MANIFEST:
-            return _find_own(path / MANIFEST if path.is_dir() else path)
-        case Layout.FOLDERS:
-            return find_folders(_folder(path, layout), progress)
-        case Layout.TABLE:
+def _find(path: Path, data_format: DataFormat, audio: Path | None, classes: Path | None, progress: Progress) -> Found:
+    match data_format:
+        case DataFormat.MANIFEST:
+            found = _find_own(path / MANIFEST if path.is_dir() else path)
+        case DataFormat.FOLDERS:
+            found = find_folders(_folder(path, data_format), progress)
+        case DataFormat.TABLE:
             table = _table_in(path) if path.is_dir() else path
             if table is None:
                 raise DataError(f"'{path}' has no list with a column of paths and one of labels.")
-            return find_table(table, audio, progress)
-        case Layout.AUDIOSET:
-            return find_audioset(path, audio, classes, progress)
-        case Layout.FSD50K:
-            return find_fsd50k(_folder(path, layout), classes, progress)
-        case Layout.ESC50:
-            return find_esc50(_folder(path, layout), progress)
-        case Layout.HDF5:
-            return find_packs(path, classes, progress)
-        case Layout.STORE:
+            found = find_table(table, audio, progress)
+        case DataFormat.AUDIOSET:
+            found = find_audioset(path, audio, classes, progress)
+        case DataFormat.FSD50K:
+            found = find_fsd50k(_folder(path, data_format), classes, progress)
+        case DataFormat.ESC50:
+            found = find_esc50(_folder(path, data_format), progress)
+        case DataFormat.HDF5:
+            found = find_packs(path, classes, progress)
+        case DataFormat.STORE:
             raise DataError(f"'{path}' is a store; it holds its clips itself.")
+    return found
 
 
 def _open_store(location: Path | str, sample_rate: int, split: Split | None) -> OpenedRecordings:
@@ -203,15 +197,15 @@ def _open_store(location: Path | str, sample_rate: int, split: Split | None) -> 
     unfinished = f"The store '{location}' is unfinished: its packing was cut short. Run `querysep data pack` again."
     return OpenedRecordings(
         store,
-        Layout.STORE,
+        DataFormat.STORE,
         tuple(Problem(path, "unreadable", problem) for path, problem in store.unreadable),
         () if store.complete else (unfinished,),
     )
 
 
-def _folder(path: Path, layout: Layout) -> Path:
+def _folder(path: Path, data_format: DataFormat) -> Path:
     if not path.is_dir():
-        raise DataError(f"'{path}' is a file; the layout '{layout}' is a folder.")
+        raise DataError(f"'{path}' is a file; the layout '{data_format}' is a folder.")
     return path
 
 
@@ -225,11 +219,11 @@ def _find_own(path: Path) -> Found:
     return found
 
 
-def _nothing(path: Path, layout: Layout, found: Found) -> str:
+def _nothing(path: Path, data_format: DataFormat, found: Found) -> str:
     if not found.problems:
-        return f"'{path}' was read as {layout} and holds no clips. Name the layout if it is another."
+        return f"'{path}' was read as {data_format} and holds no clips. Name the layout if it is another."
     first = found.problems[0]
     return (
-        f"'{path}' was read as {layout}, but none of its {len(found.problems)} clips can be used. "
+        f"'{path}' was read as {data_format}, but none of its {len(found.problems)} clips can be used. "
         f"The first: {first.path}: {first.detail}"
     )

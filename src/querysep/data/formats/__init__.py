@@ -1,9 +1,9 @@
-"""The ways in which a data set may lie on the disk."""
+"""Data sets as they lie on the disk: one module for each format, and what they share."""
 
 from enum import StrEnum
 
 
-class Layout(StrEnum):
+class DataFormat(StrEnum):
     """How a data set lies on the disk."""
 
     MANIFEST = "manifest"

@@ -1,5 +1,6 @@
-"""AudioSet as everyone has it: segment lists, and a folder of audio in which files are missing."""
+"""AudioSet as everyone has it: segment lists, class names, and a folder of audio in which files are missing."""
 
+import csv
 import re
 from array import array
 from collections.abc import Iterator
@@ -7,17 +8,17 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from querysep.data.formats.files import Found, duration_s, in_words, is_cut, name_parts, walk
 from querysep.data.manifest import Split
-from querysep.data.readers.class_names import ClassNames, find_class_names
-from querysep.data.readers.file_recordings import is_cut
-from querysep.data.readers.folders import name_parts, walk
-from querysep.data.readers.found import Found, in_words
-from querysep.data.readers.sound import duration_s
+from querysep.data.ontology import Ontology, audioset
 from querysep.errors import DataError
 from querysep.io.audio_reader import AUDIO_ENDINGS
 from querysep.progress import Progress, silent
 
 SOURCE = "AudioSet"
+CLASSES_FILE = "class_labels_indices.csv"
+ONTOLOGY_FILE = "ontology.json"
+_BESIDE = (".", "metadata", "meta", "csv", "csvs", "..", "../metadata", "../..", "../../metadata")
 _ID = 11  # characters of a YouTube id
 _HEAD = 3  # lines before the first segment
 _TIMES = re.compile(r"_(\d+(?:\.\d+)?)(?:_\d+(?:\.\d+)?)?")
@@ -43,7 +44,7 @@ def find_audioset(
         path: a segment list, or the folder that has one or more, at most two folders down.
         audio: folder of the audio files, at any depth; by default the folder of ``path``.
         classes: class list or ontology; by default what lies near the lists.
-        progress: told of files and rows.
+        progress: called with files and rows.
 
     Returns:
         A clip for each segment whose audio is there. Missing files are problems.
@@ -83,6 +84,75 @@ def is_segment_list(path: Path) -> bool:
     return len(lines) > _HEAD - 1 and (
         lines[0].startswith("# Segments") or (len(lines) > _HEAD and _parse(lines[_HEAD], 0) is not None)
     )
+
+
+@dataclass(frozen=True)
+class ClassNames:
+    """What is known of the classes.
+
+    Attributes:
+        names: display name by machine id, such as ``/m/0bt9lr``.
+        ordered: display names in the order of the class index.
+        from_list: a class list was found; else names and order are those of the ontology that we carry.
+        ontology: which class is a kind of which.
+    """
+
+    names: dict[str, str]
+    ordered: tuple[str, ...]
+    from_list: bool
+    ontology: Ontology
+
+    def most_specific_first(self, labels: list[str]) -> tuple[str, ...]:
+        """Return labels without repeats, those with most ancestors in the ontology first."""
+
+        def ancestors(label: str) -> int:
+            return len(self.ontology.ancestors(label)) if label in self.ontology else 0
+
+        return tuple(sorted(dict.fromkeys(labels), key=ancestors, reverse=True))
+
+
+def find_class_names(folder: Path, given: Path | None = None) -> ClassNames:
+    """Find class lists beside a data set.
+
+    Args:
+        folder: of the data set; the folders around it are searched too.
+        given: a class list or an ontology (``.json``) of the user's choice.
+
+    Returns:
+        What was found; of the ontology that we carry where there is nothing.
+
+    Raises:
+        DataError: a list or ontology cannot be read.
+    """
+    classes, tree = _near(folder, CLASSES_FILE), _near(folder, ONTOLOGY_FILE)
+    if given is not None:
+        classes, tree = (classes, given) if given.suffix == ".json" else (given, tree)
+    carried = audioset()
+    ontology = carried if tree is None else Ontology.from_json(tree)
+    names = {one.id: one.name for one in (*carried, *ontology)}
+    if classes is None:
+        indexed = sorted((one.index, one.name) for one in carried if one.index is not None)
+        return ClassNames(names, tuple(name for _, name in indexed), False, ontology)
+    rows = _read_classes(classes)
+    return ClassNames(names | dict(rows), tuple(name for _, name in rows), True, ontology)
+
+
+def _near(folder: Path, name: str) -> Path | None:
+    places = (folder / place / name for place in _BESIDE)
+    return next((path for path in places if path.is_file()), None)
+
+
+def _read_classes(path: Path) -> list[tuple[str, str]]:
+    """Return machine id and name of each class, in order."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = sorted(csv.DictReader(file), key=lambda row: int(row["index"]))
+        return [(row["mid"], row["display_name"]) for row in rows]
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"'{path}' is not a list of classes ({error}). It needs the columns index, mid and display_name, "
+            "as AudioSet's class_labels_indices.csv has them."
+        ) from error
 
 
 class _AudioFiles:
@@ -232,7 +302,7 @@ def _join(path: Path, files: _AudioFiles, labels_of: _Labels, found: Found) -> N
 def _decide_start(found: Found) -> None:
     """Say in the clips where each begins: a few files show whether they are segments or whole recordings.
 
-    Reading looks at every file anew, so a mixture of both is read rightly.
+    Reading checks every file again, so a mixture of both is read rightly.
     """
     verdicts = []
     for index in range(0, len(found.clips), max(1, len(found.clips) // _PROBES)):

@@ -4,6 +4,7 @@ import hashlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -64,7 +65,7 @@ class Musdb18:
         test: by name.
 
     Raises:
-        DataError: the folder is missing, does not hold MUSDB18, lacks a subset or a stem, or mixes both layouts.
+        DataError: the folder is missing, does not hold MUSDB18, lacks a subset or a stem, or mixes both formats.
     """
 
     def __init__(self, root: Path) -> None:
@@ -186,12 +187,12 @@ class TrackReader:
         shapes = {(audio.sample_rate, audio.samples.shape[0]) for audio in parts.values()}
         lengths = [audio.samples.shape[1] for audio in parts.values()]
         if len(shapes) > 1 or max(lengths) - min(lengths) > _MOST_DIFFERENCE:
-            told = ", ".join(
+            shapes_in_words = ", ".join(
                 f"{part} {audio.sample_rate} Hz x {audio.samples.shape[0]} x {audio.samples.shape[1]}"
                 for part, audio in parts.items()
             )
             raise DataError(
-                f"The parts of '{self.track.path}' differ in rate, channels or length: {told} samples. "
+                f"The parts of '{self.track.path}' differ in rate, channels or length: {shapes_in_words} samples. "
                 "Copy or download it again."
             )
         return {part: Audio(audio.samples[:, : min(lengths)], audio.sample_rate) for part, audio in parts.items()}
@@ -210,7 +211,7 @@ def check_tools() -> None:
             "Install ffmpeg (on Debian: apt-get install ffmpeg)."
         )
     try:
-        import musdb  # noqa: F401
+        import_module("musdb")
     except ModuleNotFoundError as error:
         raise DataError(
             f"MUSDB18 is read by the package musdb, and '{error.name}' is not installed. "

@@ -13,6 +13,7 @@ MARGIN = 0.3
 _NEIGHBOURS = 3
 _MOST_REFERENCES = 20_000
 _BLOCK = 512
+_LOUDEST_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,12 @@ class Doubt:
 
     Attributes:
         index: of the clip.
-        rival: the class whose clips are nearest.
+        nearest: the other class whose clips are nearest.
         margin: how much nearer they are than those of the clip's own class, in cosine similarity.
     """
 
     index: int
-    rival: str
+    nearest: str
     margin: float
 
 
@@ -38,7 +39,7 @@ def doubtful_labels(
 ) -> list[Doubt]:
     """Compare every clip with its three nearest clips of its own first label and of every other class.
 
-    Ancestors and descendants, by the labels or by the ontology, are no rivals. Copies of a clip and the clip itself
+    Ancestors and descendants, by the labels or by the ontology, are not compared. Copies of a clip and the clip itself
     do not count. A class needs three other clips to be compared with, and without
     two such classes nothing is in doubt.
 
@@ -46,7 +47,7 @@ def doubtful_labels(
         vectors: one for each clip, shape (clip, dim): latent embeddings, or spectra.
         labels: of each clip, the most specific first.
         groups: clips of one group are copies of one recording.
-        least: smallest margin to tell.
+        least: smallest margin to return.
 
     Returns:
         The clips that are nearer to another class, the surest first.
@@ -101,7 +102,7 @@ def _references(first: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _related(labels: Sequence[tuple[str, ...]], number: dict[str, int]) -> list[set[int]]:
-    """Return for each clip the classes that are no rivals of its own.
+    """Return for each clip the classes that it is not compared with.
 
     They are its labels, those whose clips carry its first label too, and kin of that in the ontology.
     """
@@ -128,8 +129,19 @@ def _doubts(
         is_own = np.isin(classes, list(own))
         if not is_own.any() or is_own.all() or not np.isfinite(near[is_own]).any():
             continue
-        rival = int(np.argmax(np.where(is_own, -np.inf, near)))
-        margin = float(near[rival] - near[is_own].max())
+        nearest = int(np.argmax(np.where(is_own, -np.inf, near)))
+        margin = float(near[nearest] - near[is_own].max())
         if np.isfinite(margin):
-            doubts.append(Doubt(int(index), names[classes[rival]], margin))
+            doubts.append(Doubt(int(index), names[classes[nearest]], margin))
     return doubts
+
+
+def loudest(samples: NDArray[np.int16], sample_rate: int) -> NDArray[np.int16]:
+    """Return the loudest five seconds of a clip, or all of a shorter one."""
+    wanted, step = round(_LOUDEST_S * sample_rate), sample_rate // 10
+    if samples.size <= wanted:
+        return samples
+    power = np.add.reduceat(samples.astype(np.float64) ** 2, np.arange(0, samples.size, step))
+    sums = np.convolve(power, np.ones(wanted // step), "valid")
+    begin = min(int(sums.argmax()) * step, samples.size - wanted)
+    return samples[begin : begin + wanted]

@@ -8,7 +8,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from querysep.data.fingerprint import Match, find_matches, fingerprint, groups
+from querysep.data.check.fingerprint import Match, find_matches, fingerprint, groups
 
 RATE = 32_000
 

@@ -33,7 +33,7 @@ class Fingerprint:
 
     Attributes:
         words: 32 bits for each frame of 16 ms, shape (frame,).
-        sounding: whether a frame is loud enough to be heard, shape (frame,).
+        sounding: whether a frame is loud enough to count, shape (frame,).
     """
 
     words: NDArray[np.uint32]
@@ -61,7 +61,7 @@ def fingerprint(samples: NDArray[np.int16], sample_rate: int) -> Fingerprint:
     """Take a clip's fingerprint.
 
     Args:
-        samples: shape (time,), of any length; beyond a minute nothing is looked at.
+        samples: shape (time,), of any length; only the first minute counts.
         sample_rate: Hz, 8,000 or more.
     """
     wave = samples[: int(_LONGEST_S * sample_rate)].astype(np.float32)

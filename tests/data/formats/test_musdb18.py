@@ -10,7 +10,7 @@ import soundfile
 from music import ORDER, RATE, needs_ffmpeg, song, write_stems, write_wav
 from numpy.typing import NDArray
 
-from querysep.data.musdb18 import STEMS, Musdb18, TrackReader
+from querysep.data.formats.musdb18 import STEMS, Musdb18, TrackReader
 from querysep.errors import DataError
 from querysep.types import Audio
 

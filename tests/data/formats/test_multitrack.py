@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from querysep.data.manifest import Clip
-from querysep.data.multitrack import (
+from querysep.data.formats.multitrack import (
     MULTITRACK,
     Multitrack,
     Stem,
@@ -14,6 +13,7 @@ from querysep.data.multitrack import (
     read_stems,
     write_multitracks,
 )
+from querysep.data.manifest import Clip
 from querysep.errors import DataError
 
 

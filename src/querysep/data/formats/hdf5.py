@@ -8,16 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from querysep.data.manifest import Split
-from querysep.data.readers.class_names import CLASSES_FILE, ClassNames, find_class_names
-from querysep.data.readers.clip_table import ClipTable
-from querysep.data.readers.folders import name_parts
-from querysep.data.readers.found import Found
-from querysep.data.readers.sound import Part
+from querysep.data.formats.audioset import CLASSES_FILE, SOURCE, ClassNames, find_class_names
+from querysep.data.formats.files import Found, Part, name_parts
+from querysep.data.manifest import ClipTable, Split
 from querysep.errors import DataError
 from querysep.progress import Progress, silent
 
-SOURCE = "AudioSet"
 ENDINGS = (".h5", ".hdf5")
 _BLOCK = 4_096  # rows of targets read at once
 _USUAL_RATE = 32_000
@@ -30,7 +26,7 @@ def find_packs(path: Path, classes: Path | None = None, progress: Progress = sil
     Args:
         path: ``waveforms/*.h5``, ``indexes/*.h5``, or a folder, whose packs are taken and whose indexes are not needed.
         classes: AudioSet's class list; by default what lies near.
-        progress: told after each block of rows.
+        progress: called after each block of rows.
 
     Returns:
         The clips, with ``row``; split by the name of the file: eval or test, validation, else training.
