@@ -49,6 +49,6 @@ def test_training_from_a_folder_of_sounds(write_tone: WriteTone, capsys: pytest.
     for command in TRAINING:
         words = shlex.split(command, comments=True)[1:]
         more = {"train": FAST, "separate": ("--overwrite",)}.get(words[0], ())
-        more = ("--minutes", "0.01") if words[:2] == ["train", "adapt"] else more
+        more = ("--minutes", "0.01") if words[:2] == ["train", "finetune"] else more
         assert run([*words, *more]) == 0, capsys.readouterr().err
     assert Path("street.target.wav").is_file()

@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: what follows the program's name; by default, what the process was given.
 
     Raises:
-        SystemExit: always. 0 done; 2 something that the user can mend, told in one line; 130 interrupted.
+        SystemExit: always. 0 done; 2 something that the user can mend, in one line; 130 interrupted.
     """
     signal.signal(signal.SIGTERM, _leave)
     sys.exit(run(arguments))
@@ -90,8 +90,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it flushes
         return READER_IS_GONE
-    except (KeyboardInterrupt, Abort):
-        status = INTERRUPTED
+    except (KeyboardInterrupt, Abort) as error:
+        # a training that was stopped says how to go on, if this process is its first
+        said = str(error) if error.args else "interrupted; nothing half-written is left behind."
+        sys.stderr.write(f"querysep: {said}\n" if said else "")
+        return 128 + int(getattr(error, "signal_number", signal.SIGINT))
     if status == INTERRUPTED:
         sys.stderr.write("querysep: interrupted; nothing half-written is left behind.\n")
     return status if isinstance(status, int) else 0
@@ -108,7 +111,7 @@ def _refuse_usage(error: TyperException) -> int:
 
 
 def _refuse(message: str) -> int:
-    """Tell what was wrong in one line."""
+    """Say what was wrong in one line."""
     sys.stderr.write(f"querysep: error: {' '.join(message.split())}\n")
     return USER_CAN_MEND
 

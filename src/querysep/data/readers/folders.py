@@ -12,6 +12,8 @@ from querysep.errors import DataError
 from querysep.io.audio_reader import AUDIO_ENDINGS
 from querysep.progress import Progress, silent
 
+ALL_TRAINING = "There are no folders 'train' and 'test', so every clip counts as training."
+
 
 def find_folders(root: Path, progress: Progress = silent) -> Found:
     """Take every audio file below a folder; the folders that it lies in are its labels, the innermost first.
@@ -47,7 +49,7 @@ def find_folders(root: Path, progress: Progress = silent) -> Found:
         kinds = ", ".join(f"{ending} ({count})" for ending, count in others.most_common(5))
         found.warnings.append(f"{others.total()} files are not audio by their ending and were passed over: {kinds}.")
     if files and not splits:
-        found.warnings.append("There are no folders 'train' and 'test', so every clip counts as training.")
+        found.warnings.append(ALL_TRAINING)
     return found
 
 
