@@ -59,7 +59,7 @@ def test_one_command_gives_files_and_table(querysep: Querysep, data: Path, ears:
 @pytest.mark.parametrize(
     ("arguments", "pattern"),
     [
-        (("open",), r"open needs --data PATH: .*querysep data build open"),
+        (("open",), r"open needs --data PATH: .*openset build"),
         (
             ("detection", "--data", "d", "--compare", "other"),
             r"detection takes no --compare; it takes --mixtures, --seed",

@@ -18,6 +18,7 @@ from querysep.data.store_table import (
     table_errors,
     table_uri,
 )
+from querysep.dsp.mixing import Play
 from querysep.errors import DataError
 
 TABLE = "anchors"
@@ -121,6 +122,10 @@ class Catalog:
             return segments
         parts = self._audio.read_many([(int(index), 0, None) for index in indices])
         return np.stack(parts) if parts else np.zeros((0, self.segment_time), np.int16)
+
+    def play(self, index: int) -> Play:
+        """Return how the sound of ``audio`` is played to be this anchor; here as it was recorded."""
+        return Play(self.anchors[index].sounding)
 
     def wave(self, index: int) -> NDArray[np.float32]:
         """Return the sounding samples of one anchor, shape (time,), -1..1; raises what ``audio`` raises."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from querysep.evaluation.request import Request
     from querysep.evaluation.runner import Engine
 
-_OPEN_SET = "the open sound set (querysep data build open -o open), or a set of your own with a test side"
+_OPEN_SET = "the open sound set (openset build -o open), or a set of your own with a test side"
 _MUSDB18 = "the folder of MUSDB18 or MUSDB18-HQ"
 _DATA = {
     ProtocolName.OPEN: _OPEN_SET,

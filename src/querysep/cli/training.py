@@ -137,6 +137,8 @@ def train_separator(
 ) -> None:
     """Train the separator on mined anchors, and write the whole model."""
     _need_lightning()
+    from pydantic import TypeAdapter
+
     from querysep.model import load_detector, load_model, load_preset
     from querysep.separation.config import SeparatorConfig
     from querysep.training import separator
@@ -148,7 +150,8 @@ def train_separator(
     stored = read_run(output)
     preset, training = _asked(SeparatorTraining, stored, preset, config, settings)
     check_device(training)
-    shape = load_preset(preset).separator if preset or not stored else SeparatorConfig.model_validate(stored.network)
+    kept = TypeAdapter(SeparatorConfig)
+    shape = load_preset(preset).separator if preset or not stored else kept.validate_python(stored.network)
     request = _request(stored, preset, change, data=data, detector=detector, start=start)
     first = Crowd.here().rank == 0
     quiet = quiet or not first

@@ -1,5 +1,6 @@
 """A detector on whole recordings: weak labels, and how its latent embedding groups recordings of one class."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -10,7 +11,6 @@ from torch import Tensor
 
 from querysep.data.manifest import Clip
 from querysep.data.recordings import Recordings
-from querysep.data.splitting import rank
 from querysep.detection.windows import embed_and_profile
 from querysep.detection.yamnet import Yamnet
 from querysep.dsp.mel import log_mel, mel_filter_bank
@@ -43,8 +43,12 @@ def choose_recordings(clips: Sequence[Clip]) -> list[int]:
             by_class[clip.labels[0]].append(index)
     if len(by_class) < 2:
         raise DataError(f"The data set has test recordings of {len(by_class)} class; the protocol needs 2.")
-    ranked = {label: sorted(indices, key=lambda i: rank(clips[i].path)) for label, indices in by_class.items()}
+    ranked = {label: sorted(indices, key=lambda i: _hash(clips[i].path)) for label, indices in by_class.items()}
     return sorted(index for indices in ranked.values() for index in indices[:_PER_CLASS])
+
+
+def _hash(path: str) -> bytes:
+    return hashlib.sha256(path.encode()).digest()
 
 
 def measure_recordings(

@@ -12,7 +12,7 @@ from querysep.data.manifest import Clip
 from querysep.data.ontology import audioset
 from querysep.data.opening import open_recordings
 from querysep.data.recordings import Recordings
-from querysep.dsp.mixing import mix_equal_energy
+from querysep.dsp.mixing import equal_energy_gain
 from querysep.errors import DataError
 from querysep.evaluation.data_hash import hash_clips
 from querysep.evaluation.metrics import silence_sdr_db, snr_db
@@ -195,8 +195,8 @@ class HeldOutProtocol(Protocol):
             segments = [self._segment(label, index, rng) for label, index in ((first, one), (second, other))]
             if segments[0] is None or segments[1] is None:
                 continue
-            mixed = mix_equal_energy(*(torch.from_numpy(segment.wave)[None] for segment in segments if segment))
-            scaled = _Segment(**{**vars(segments[1]), "wave": mixed.second[0].numpy()})
+            gain = float(equal_energy_gain(*(torch.from_numpy(segment.wave) for segment in segments if segment)))
+            scaled = _Segment(**{**vars(segments[1]), "wave": segments[1].wave * np.float32(gain)})
             if _audible(scaled.wave):
                 return segments[0], scaled
         raise DataError("The held-out clips are too quiet or too much alike to draw pairs from.")

@@ -9,7 +9,7 @@ import numpy as np
 
 from querysep.data.manifest import Clip
 from querysep.data.opening import open_recordings
-from querysep.dsp.placing import place
+from querysep.dsp.mixing import place
 from querysep.errors import DataError
 from querysep.evaluation.data_hash import hash_clips
 from querysep.evaluation.stem_mixtures import StemMixtures, belongs_to_a_piece

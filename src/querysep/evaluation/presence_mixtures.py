@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from querysep.data.manifest import Clip, Split
 from querysep.data.ontology import audioset
 from querysep.data.recordings import Recordings
-from querysep.dsp.placing import place
+from querysep.dsp.mixing import place
 from querysep.errors import DataError
 from querysep.queries.query import Query
 from querysep.types import Audio

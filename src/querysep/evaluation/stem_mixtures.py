@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from querysep.data.manifest import Clip, is_rendered
-from querysep.data.multitrack import MULTITRACK, Multitrack, read_multitracks, read_stems
-from querysep.data.rendering import is_stem
+from querysep.data.multitrack import MULTITRACK, Multitrack, is_stem, read_multitracks, read_stems
 from querysep.types import FloatArray
 
 

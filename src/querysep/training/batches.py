@@ -4,19 +4,27 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from querysep.errors import ConfigError, DataError
 from querysep.training.config import TrainingConfig
 
 _POLL_S, _BEAT_S = 0.5, 5.0
 _PATIENCE_S = 120.0  # without a sign of life; also for a process to begin
+
+
+class Items(Protocol):
+    """What a training draws from; there is no end of it."""
+
+    def batch(self, indices: Sequence[int]) -> Any:
+        """Return the items of some indices as one batch."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -105,7 +113,7 @@ class _Batches(IterableDataset[Any]):
     It has no length: Lightning would count the batches before the last checkpoint against it and start over too early.
     """
 
-    def __init__(self, items: Dataset[Any], done: int, config: TrainingConfig, crowd: Crowd) -> None:
+    def __init__(self, items: Items, done: int, config: TrainingConfig, crowd: Crowd) -> None:
         self._items = items
         self._done, self._steps, self._size = done, config.steps, config.batch_size
         self._crowd = crowd
@@ -116,12 +124,11 @@ class _Batches(IterableDataset[Any]):
         part = self._size // self._crowd.size
         for step in range(self._done + number, self._steps, workers):
             first = step * self._size + self._crowd.rank * part
-            for index in range(first, first + part):
-                yield self._items[index]
+            yield self._items.batch(range(first, first + part))
 
 
 def item_loader(
-    items: Dataset[Any], done: int, config: TrainingConfig, crowd: Crowd | None = None, *, pinned: bool = False
+    items: Items, done: int, config: TrainingConfig, crowd: Crowd | None = None, *, pinned: bool = False
 ) -> DataLoader[Any]:
     """Return the batches of all steps after ``done``, in order, whatever the number of workers.
 
@@ -129,7 +136,7 @@ def item_loader(
     (``multiprocessing.set_start_method``).
 
     Args:
-        items: numbered without end.
+        items: what to draw from.
         done: steps that are behind.
         config: says how many steps, items and workers there are.
         crowd: the processes of the training.
@@ -146,7 +153,7 @@ def item_loader(
         )
     return DataLoader(
         _Batches(items, done, config, crowd),
-        batch_size=config.batch_size // crowd.size,
+        batch_size=None,
         num_workers=config.workers,
         pin_memory=pinned,
         worker_init_fn=_leave_signals_to_parent if config.workers else None,

@@ -17,12 +17,11 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import Dataset
 
 from querysep.errors import ConfigError, DataError, DeviceError, QuerysepError
 from querysep.model import choose_device
 from querysep.progress import Progress
-from querysep.training.batches import Crowd, item_loader
+from querysep.training.batches import Crowd, Items, item_loader
 from querysep.training.callbacks import (
     BEST_NAME,
     LAST_NAME,
@@ -287,7 +286,7 @@ def _lightning_hushed() -> Iterator[None]:
 @_lightning_hushed()
 def run(
     module: QueryModule[NetworkT],
-    items: Dataset[Any],
+    items: Items,
     folder: Path,
     progress: Progress,
 ) -> NetworkT:
@@ -295,7 +294,7 @@ def run(
 
     Args:
         module: the network with its loss.
-        items: numbered without end; step s takes the items from s * batch_size on.
+        items: step s takes those from s * batch_size on.
         folder: for checkpoints and the log (metrics.csv).
         progress: called after each step.
 
@@ -322,7 +321,7 @@ def run(
 
 def _fit(
     module: QueryModule[NetworkT],
-    items: Dataset[Any],
+    items: Items,
     folder: Path,
     progress: Progress,
     device: torch.device,
