@@ -14,7 +14,7 @@ from querysep.model import load_model
 
 SMALL = (
     "detector: {n_mels: 16, image_size: 64, embed_dim: 8, depths: [1, 1], heads: [1, 2], window_size: 4}\n"
-    "separator: {channels: [8, 16], condition_dim: 16, condition_hidden: 16}\n"
+    "separator: {architecture: compact, channels: [8, 16], condition_dim: 16, condition_hidden: 16}\n"
 )
 
 

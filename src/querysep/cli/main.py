@@ -23,7 +23,7 @@ from querysep.cli import (
     split,
     training,
 )
-from querysep.errors import QuerysepError
+from querysep.errors import Interrupted, QuerysepError
 
 USER_CAN_MEND = 2
 INTERRUPTED = 128 + signal.SIGINT
@@ -90,11 +90,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it flushes
         return READER_IS_GONE
-    except (KeyboardInterrupt, Abort) as error:
-        # a training that was stopped says how to go on, if this process is its first
-        said = str(error) if error.args else "interrupted; nothing half-written is left behind."
-        sys.stderr.write(f"querysep: {said}\n" if said else "")
-        return 128 + int(getattr(error, "signal_number", signal.SIGINT))
+    except Interrupted as stopped:
+        sys.stderr.write(f"querysep: {stopped}\n" if str(stopped) else "")  # of several processes one says it
+        return 128 + stopped.signal_number
+    except (KeyboardInterrupt, Abort):
+        status = INTERRUPTED
     if status == INTERRUPTED:
         sys.stderr.write("querysep: interrupted; nothing half-written is left behind.\n")
     return status if isinstance(status, int) else 0

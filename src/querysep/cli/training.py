@@ -99,7 +99,7 @@ def train_detector(
     from querysep.training.run_folder import read_run
     from querysep.training.runner import check_device
 
-    stored = read_run(output)
+    stored = read_run(output, "detector")
     preset, training = _asked(DetectorTraining, stored, preset, config, settings)
     check_device(training)
     shape = load_preset(preset).detector if preset or not stored else DetectorConfig.model_validate(stored.network)
@@ -147,7 +147,7 @@ def train_separator(
     from querysep.training.run_folder import read_run
     from querysep.training.runner import check_device
 
-    stored = read_run(output)
+    stored = read_run(output, "separator")
     preset, training = _asked(SeparatorTraining, stored, preset, config, settings)
     check_device(training)
     kept = TypeAdapter(SeparatorConfig)

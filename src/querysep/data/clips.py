@@ -139,7 +139,7 @@ def _check_unreadable(problems: Sequence[tuple[str, str]], total: int) -> None:
     """Raise where too many clips cannot be read, naming them."""
     if len(problems) <= max(1, MOST_UNREADABLE * total):
         return
-    named = "; ".join(f"{path}: {why}" for path, why in problems[:_NAMED])
+    named = "; ".join(f"{path}: {why.rstrip('.')}" for path, why in problems[:_NAMED])
     more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
     raise DataError(
         f"{len(problems)} of {total} clips cannot be read, more than {MOST_UNREADABLE:.0%}: {named}{more}. Mend or "

@@ -21,18 +21,6 @@ BEST_NAME, LAST_NAME = "best.pt", "last.ckpt"
 _SECOND_S = 1.0
 
 
-class Interrupted(KeyboardInterrupt):
-    """A training was stopped from outside, and wrote a checkpoint first.
-
-    Attributes:
-        signal_number: what stopped it: Ctrl-C (SIGINT) or SIGTERM.
-    """
-
-    def __init__(self, message: str, signal_number: int) -> None:
-        super().__init__(message)
-        self.signal_number = signal_number
-
-
 class StopRequest(Callback):
     """Ends a training after the step that runs, when Ctrl-C or SIGTERM asks for it; a later Ctrl-C ends it at once."""
 

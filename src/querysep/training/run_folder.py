@@ -103,19 +103,26 @@ def content_hash(lines: Iterable[str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def read_run(folder: Path) -> RunRecord | None:
+def read_run(folder: Path, command: str | None = None) -> RunRecord | None:
     """Return what a run folder says of itself; None where there is no run.
 
+    Args:
+        folder: of the run.
+        command: that the run is of, "detector" or "separator"; None: any.
+
     Raises:
-        ConfigError: its ``run.yaml`` is damaged or of another version.
+        ConfigError: its ``run.yaml`` is damaged, of another version or of another command.
     """
     path = folder / RUN_NAME
     if not path.is_file():
         return None
     try:
-        return RunRecord.model_validate(parse_yaml(path))
+        record = RunRecord.model_validate(parse_yaml(path))
     except ValidationError as error:
         raise ConfigError(f"'{path}' does not describe a run: {first_problem(error)}. Give another folder.") from error
+    if command not in (None, record.command):
+        raise ConfigError(f"The run in '{folder}' is one of `querysep train {record.command}`. Give another folder.")
+    return record
 
 
 def begin_run(folder: Path, asked: RunRecord, output: Path, *, change: bool) -> None:
@@ -131,7 +138,7 @@ def begin_run(folder: Path, asked: RunRecord, output: Path, *, change: bool) -> 
         OutputError: ``output`` is there and not of this run, or the folder cannot be written.
         ConfigError: the run that is there was begun with something else.
     """
-    stored = read_run(folder)
+    stored = read_run(folder, asked.command)
     if stored is None:
         if output.exists() and (not output.is_dir() or any(output.iterdir())):
             raise OutputError(
@@ -141,7 +148,7 @@ def begin_run(folder: Path, asked: RunRecord, output: Path, *, change: bool) -> 
         _write(folder, asked)
         return
     changes = _differences(stored, asked)
-    fixed = {name: both for name, both in changes.items() if name in ("command", "network")}
+    fixed = {name: both for name, both in changes.items() if name == "network"}
     guarded = {name: both for name, both in changes.items() if name not in FREE}
     if fixed:
         raise ConfigError(f"The run in '{folder}' is another one: {_in_words(fixed)}. Give another folder.")
@@ -239,12 +246,10 @@ def _differences(stored: RunRecord, asked: RunRecord) -> dict[str, list[Any]]:
     """Return what is not as it was: the name, and both values."""
     old: dict[str, Any] = dict(stored.settings)
     new = {name: value for name, value in asked.settings.items() if name in old}  # a newer version has more settings
-    for name in ("command", "network"):
-        old[name], new[name] = getattr(stored, name), getattr(asked, name)
     for name in ("data", "detector", "start"):
         before, after = getattr(stored, name), getattr(asked, name)
         old[name], new[name] = (source.hash if source is not None else None for source in (before, after))
-    old["network"], new["network"] = _parts_that_differ(old["network"], new["network"])
+    old["network"], new["network"] = _parts_that_differ(stored.network, asked.network)
     return {name: [old[name], new.get(name)] for name in old if old[name] != new.get(name)}
 
 

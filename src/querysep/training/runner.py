@@ -18,7 +18,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from querysep.errors import ConfigError, DataError, DeviceError, QuerysepError
+from querysep.errors import ConfigError, DataError, DeviceError, Interrupted, QuerysepError
 from querysep.model import choose_device
 from querysep.progress import Progress
 from querysep.training.batches import Crowd, Items, item_loader
@@ -26,7 +26,6 @@ from querysep.training.callbacks import (
     BEST_NAME,
     LAST_NAME,
     Checkpoints,
-    Interrupted,
     Report,
     StopRequest,
     Validation,
