@@ -250,6 +250,9 @@ def test_a_folder_without_a_test_side_can_keep_one(
         assert ended.code == 0 and ("6 of its 16 clips are taken" in ended.stderr) == bool(more), ended.stderr
         hashes.append(yaml.safe_load((tmp_path / f"run{len(hashes)}" / "run.yaml").read_text())["data"]["hash"])
     assert hashes[0] != hashes[1] == hashes[2]
+    measured = ("evaluate", "detection", "--data", tmp_path / "sounds", "--model", tmp_path / "run1" / "detector")
+    ended = querysep(*measured, "--mixtures", "1", "-o", tmp_path / "figures")
+    assert ended.code == 0 and "6 of its 16 clips are taken as one" in ended.stderr
 
 
 def test_the_old_name_of_finetune_works_with_a_warning(
