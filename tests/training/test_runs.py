@@ -180,4 +180,4 @@ def test_a_process_that_lives_is_waited_for(tmp_path: Path, monkeypatch: pytest.
     with signs_of_life(tmp_path):
         wait_for(has_beaten_often, "beat", rank=0, folder=tmp_path)
         count = threading.active_count()
-    assert threading.active_count() == count - 1
+    assert threading.active_count() == count - 1 and not list(tmp_path.iterdir())

@@ -71,6 +71,7 @@ def signs_of_life(folder: Path) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+        sign.unlink(missing_ok=True)
 
 
 def wait_for(
