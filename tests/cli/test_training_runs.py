@@ -1,6 +1,7 @@
 """Runs from the command line: gone on with, changed, extended, stopped, fed to the next one."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -250,6 +251,16 @@ def test_a_folder_without_a_test_side_can_keep_one(
         assert ended.code == 0 and ("6 of its 16 clips are taken" in ended.stderr) == bool(more), ended.stderr
         hashes.append(yaml.safe_load((tmp_path / f"run{len(hashes)}" / "run.yaml").read_text())["data"]["hash"])
     assert hashes[0] != hashes[1] == hashes[2]
+    mine = (
+        "mine",
+        "--data",
+        tmp_path / "sounds",
+        "--detector",
+        tmp_path / "run1" / "detector",
+        "-o",
+        tmp_path / "store",
+    )
+    assert re.search(r"anchors of 10 clips; 0 clips", querysep(*mine, "--keep-test").stdout)
     measured = ("evaluate", "detection", "--data", tmp_path / "sounds", "--model", tmp_path / "run1" / "detector")
     ended = querysep(*measured, "--mixtures", "1", "-o", tmp_path / "figures")
     assert ended.code == 0 and "6 of its 16 clips are taken as one" in ended.stderr

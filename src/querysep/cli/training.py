@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from querysep.cli.options import Quiet
+from querysep.cli.options import KeepTest, Quiet
 from querysep.cli.terminal import progress_bar, show_paths, warn
 from querysep.errors import ConfigError
 
@@ -49,10 +49,6 @@ Config = Annotated[
 ]
 Change = Annotated[
     bool, typer.Option("--change", help="Go on with other settings or data than the run was begun with.")
-]
-KeepTest = Annotated[
-    bool,
-    typer.Option("--keep-test", help="Where the data has no test side, spare the clips that `evaluate` would test on."),
 ]
 Minutes = Annotated[
     float | None,
