@@ -73,6 +73,11 @@ BankOption = Annotated[
     ),
 ]
 
+KeepTest = Annotated[
+    bool,
+    typer.Option("--keep-test", help="Where the data has no test side, spare the clips that `evaluate` would test on."),
+]
+
 EngineOption = Annotated[EngineName, typer.Option("--engine", help="Here, or on a Ray cluster.")]
 Address = Annotated[
     str | None, typer.Option(help="Of the Ray cluster; by default one is started on this machine.", show_default=False)

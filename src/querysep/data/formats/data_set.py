@@ -1,7 +1,7 @@
 """Data sets of any format as recordings: the format is found out, or given."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,10 @@ from querysep.data.formats.audioset import find_audioset, is_segment_list, segme
 from querysep.data.formats.files import FileRecordings, Found, Problem
 from querysep.data.formats.freesound import ESC50_LIST, FSD50K_LISTS, find_esc50, find_fsd50k
 from querysep.data.formats.hdf5 import ENDINGS, PackRecordings, find_packs, pack_files
-from querysep.data.formats.own_data import TABLE_ENDINGS, find_folders, find_table, has_table_columns
+from querysep.data.formats.own_data import ALL_TRAINING, TABLE_ENDINGS, find_folders, find_table, has_table_columns
 from querysep.data.manifest import Clip, Split, iterate_manifest
 from querysep.data.recordings import Recordings
+from querysep.data.splitting import split_by_origin
 from querysep.data.store import ClipStore, is_store
 from querysep.errors import DataError
 from querysep.progress import Progress, silent
@@ -62,9 +63,12 @@ def open_recordings(
     split: Split | None = None,
     audio: Path | None = None,
     classes: Path | None = None,
+    keep_test: bool = False,
     progress: Progress = silent,
 ) -> OpenedRecordings:
     """Open a data set of any format; sound is decoded when it is read.
+
+    Where the test side is asked for and the data set has none, it is split by origin (``split_by_origin``).
 
     Args:
         path: a folder, a list, a manifest, an HDF5 pack, or a store (folder or ``s3://bucket/prefix``).
@@ -73,6 +77,7 @@ def open_recordings(
         split: take one split only.
         audio: folder of the audio, where it does not lie with a list (table, audioset).
         classes: AudioSet's class list or ontology, where it does not lie with the data (audioset, fsd50k, hdf5).
+        keep_test: split a data set without a test side also where no side is asked for.
         progress: called while lists and headers are read.
 
     Returns:
@@ -81,8 +86,9 @@ def open_recordings(
     Raises:
         DataError: there is nothing, nothing that we know, or no clip that can be used.
     """
+    splits_itself = keep_test or split == "test"
     if data_format is DataFormat.STORE or (data_format is None and is_store(path)):
-        return _open_store(path, sample_rate, split)
+        return _open_store(path, sample_rate, split, splits_itself=splits_itself)
     place = Path(path)
     if not place.exists():
         raise DataError(f"There is no data set at '{place}'. Check the name and the folder.")
@@ -90,7 +96,8 @@ def open_recordings(
     found = _find(place, chosen, audio, classes, progress)
     if not len(found.clips):
         raise DataError(_nothing(place, chosen, found))
-    clips = found.clips if split is None else found.clips.of_split(split)
+    has_no_sides = splits_itself and _is_all_training(found.clips)
+    clips = found.clips if split is None or has_no_sides else found.clips.of_split(split)
     if not len(clips):
         raise DataError(f"'{place}' has no clips in the split '{split}'.")
     recordings: Recordings
@@ -98,7 +105,20 @@ def open_recordings(
         recordings = PackRecordings(found.root, clips, sample_rate)
     else:
         recordings = FileRecordings(found.root, clips, sample_rate, segments=found.segments)
-    return OpenedRecordings(recordings, chosen, tuple(found.problems), tuple(found.warnings))
+    opened = OpenedRecordings(recordings, chosen, tuple(found.problems), tuple(found.warnings))
+    return _with_sides(opened, split, path) if has_no_sides else opened
+
+
+def _is_all_training(clips: Sequence[Clip]) -> bool:
+    return all(clip.split == "train" and not clip.held_out for clip in clips)
+
+
+def _with_sides(opened: OpenedRecordings, split: Split | None, path: Path | str) -> OpenedRecordings:
+    sides, said = split_by_origin(opened.recordings, split)
+    if not sides.clips:
+        raise DataError(f"'{path}' has no test side, and too few clips of each class to split one off. Add clips.")
+    kept = (one for one in opened.warnings if one != ALL_TRAINING)
+    return replace(opened, recordings=sides, warnings=(*kept, said))
 
 
 def find_format(path: Path) -> DataFormat:
@@ -185,8 +205,14 @@ def _find(path: Path, data_format: DataFormat, audio: Path | None, classes: Path
     return found
 
 
-def _open_store(location: Path | str, sample_rate: int, split: Split | None) -> OpenedRecordings:
-    store = ClipStore(location, split=split)
+def _open_store(
+    location: Path | str, sample_rate: int, split: Split | None, *, splits_itself: bool
+) -> OpenedRecordings:
+    store, has_no_sides = ClipStore(location, split=split), False
+    if splits_itself and (split is None or not len(store.clips)):
+        whole = store if split is None else ClipStore(location)
+        if len(whole.clips) and _is_all_training(whole.clips):
+            store, has_no_sides = whole, True
     if store.sample_rate != sample_rate:
         raise DataError(
             f"The store '{location}' holds sound at {store.sample_rate} Hz, and {sample_rate} Hz is needed. "
@@ -195,12 +221,13 @@ def _open_store(location: Path | str, sample_rate: int, split: Split | None) -> 
     if not len(store.clips):
         raise DataError(f"The store '{location}' has no clips" + (f" in the split '{split}'." if split else "."))
     unfinished = f"The store '{location}' is unfinished: its packing was cut short. Run `querysep data pack` again."
-    return OpenedRecordings(
+    opened = OpenedRecordings(
         store,
         DataFormat.STORE,
         tuple(Problem(path, "unreadable", problem) for path, problem in store.unreadable),
         () if store.complete else (unfinished,),
     )
+    return _with_sides(opened, split, location) if has_no_sides else opened
 
 
 def _folder(path: Path, data_format: DataFormat) -> Path:

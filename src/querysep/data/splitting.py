@@ -5,7 +5,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from querysep.data.manifest import Split
+import numpy as np
+from numpy.typing import NDArray
+
+from querysep.data.manifest import Clip, Split
+from querysep.data.recordings import Recordings
 
 TEST_SHARE = 0.2
 MOST_TEST_SHARE = 0.35
@@ -73,6 +77,57 @@ def divide(candidates: Sequence[Candidate], held_out: Collection[str]) -> Divisi
             by_file.append(label)
     _set_validation_apart(others, sides)
     return Division(sides, tuple(by_file))
+
+
+class SplitRecordings:
+    """Some clips of a data set, with sides that the data set itself does not have.
+
+    Args:
+        recordings: the data set.
+        indices: of its clips.
+        clips: the same clips, with their sides.
+    """
+
+    def __init__(self, recordings: Recordings, indices: Sequence[int], clips: Sequence[Clip]) -> None:
+        self._recordings, self._indices = recordings, tuple(indices)
+        self.clips = tuple(clips)
+
+    @property
+    def sample_rate(self) -> int:
+        """Of all that is read, in Hz."""
+        return self._recordings.sample_rate
+
+    def read(self, index: int, start: int = 0, count: int | None = None) -> NDArray[np.int16]:
+        """Read sound of a clip, see ``Recordings.read``."""
+        return self._recordings.read(self._indices[index], start, count)
+
+
+def split_by_origin(recordings: Recordings, split: Split | None = None) -> tuple[SplitRecordings, str]:
+    """Give the clips of a data set without a test side their sides; the same data set is always split alike.
+
+    Args:
+        recordings: clips, all of them on the training side.
+        split: take this side only.
+
+    Returns:
+        The clips with their sides, and a sentence that says what was decided.
+    """
+    names = [f"{clip.path}#{clip.row}@{clip.start_s}" for clip in recordings.clips]
+    candidates = [
+        Candidate(name, clip.labels[0], clip.origin) for name, clip in zip(names, recordings.clips, strict=True)
+    ]
+    division = divide(candidates, ())
+    sides = [division.sides[name].split for name in names]
+    said = (
+        f"The data has no test side, so {sides.count('test')} of its {len(sides)} clips are taken as one: a fifth of "
+        "each class, by origin, the same ones each time. A model that was trained on all clips knows them; train with "
+        "--keep-test for figures that count."
+    )
+    if division.split_by_file:
+        said += f" Too few origins, so split by file: {', '.join(division.split_by_file)}."
+    chosen = [index for index, side in enumerate(sides) if split in (None, side)]
+    clips = [recordings.clips[index].model_copy(update={"split": sides[index]}) for index in chosen]
+    return SplitRecordings(recordings, chosen, clips), said
 
 
 def wanted_for_test(count: int) -> int:

@@ -1,7 +1,7 @@
-"""Make the folder of a user of `querysep train adapt`: about 200 clips of ten classes, and others to test on.
+"""Make the folder of a user of `querysep train finetune`: about 200 clips of ten classes, and others to test on.
 
-Run `python recipes/adapt/user_folder.py OPEN_SET FOLDER`. The clips are of the test side of the open set, so that the
-bundled weights were trained on none of them; eight of the classes they have never heard. About two thirds of each class
+Run `python recipes/finetune/user_folder.py OPEN_SET FOLDER`. The clips are of the test side of the open set, so that
+the bundled weights were trained on none of them; eight classes are new to them. About two thirds of each class
 go to FOLDER/train, the rest to FOLDER/test; clips of one origin to the same side, unless a class has but few origins.
 """
 

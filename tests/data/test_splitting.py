@@ -1,10 +1,18 @@
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from recordings import WriteTone
+from synthetic_set import make_set
 
-from openset.splitting import Candidate, divide
+from querysep.data.formats.data_set import open_recordings
+from querysep.data.splitting import Candidate, divide
+from querysep.data.store_packing import pack
+from querysep.errors import DataError
 
 HELD_OUT = {"Bee", "Door"}
 LABELS = ["Rain", "Dog", "Drum", "Speech", *sorted(HELD_OUT)]
@@ -110,3 +118,50 @@ def test_no_part_of_a_torn_origin_is_for_validation(rows: list[Candidate]) -> No
 def test_a_torn_kit_stays_out_of_validation() -> None:
     rows = [Candidate(f"file{index}", "Clap", "kit", "test" if index < 4 else "train") for index in range(40)]
     assert {side.split for side in divide(rows, HELD_OUT).sides.values()} == {"train", "test"}
+
+
+def test_a_folder_without_sides_is_split_by_origin_where_a_test_side_is_asked_for(
+    write_tone: WriteTone, tmp_path: Path
+) -> None:
+    for label in ("dog", "bell"):
+        for number in range(10):
+            write_tone(f"sounds/{label}/{number}.wav", seconds=0.1, frequency_hz=200 + 10 * number)
+    opened = open_recordings(tmp_path / "sounds", 32_000, split="test")
+    assert Counter(clip.labels[0] for clip in opened.clips) == {"dog": 3, "bell": 3}
+    assert {clip.split for clip in opened.clips} == {"test"}
+    assert len(opened.warnings) == 1 and "6 of its 20 clips are taken" in opened.warnings[0]
+    again = open_recordings(tmp_path / "sounds", 32_000, split="test")
+    assert list(again.clips) == list(opened.clips)
+    whole = open_recordings(tmp_path / "sounds", 32_000)
+    paths = [clip.path for clip in whole.clips]
+    for index, clip in enumerate(opened.clips):
+        np.testing.assert_array_equal(opened.read(index), whole.read(paths.index(clip.path)))
+    kept = open_recordings(tmp_path / "sounds", 32_000, keep_test=True)
+    assert [clip.path for clip in kept.clips if clip.split == "test"] == [clip.path for clip in opened.clips]
+    assert {clip.split for clip in whole.clips} == {"train"}
+
+
+def test_a_store_without_sides_is_split_as_well(write_tone: WriteTone, tmp_path: Path) -> None:
+    for number in range(8):
+        write_tone(f"sounds/dog/{number}.wav", seconds=0.1)
+    pack(open_recordings(tmp_path / "sounds", 32_000), tmp_path / "store")
+    names = []
+    for place in ("sounds", "store"):
+        opened = open_recordings(tmp_path / place, 32_000, split="test")
+        names.append([clip.path for clip in opened.clips])
+        assert "no test side" in opened.warnings[0] and opened.read(0).shape == (3_200,)
+    assert names[0] == names[1] and len(names[0]) == 3
+
+
+def test_clips_of_one_origin_stay_together_and_a_test_side_that_is_there_is_taken(tmp_path: Path) -> None:
+    make_set(tmp_path, train=6, test=2)
+    assert len(open_recordings(tmp_path, 32_000, split="test").clips) == 8
+    assert not open_recordings(tmp_path, 32_000, split="test").warnings
+    with pytest.raises(DataError, match="no clips in the split 'validation'"):
+        open_recordings(tmp_path, 32_000, split="validation")
+
+
+def test_too_few_clips_for_a_test_side_are_refused(write_tone: WriteTone, tmp_path: Path) -> None:
+    write_tone("sounds/dog/1.wav")
+    with pytest.raises(DataError, match="too few clips"):
+        open_recordings(tmp_path / "sounds", 32_000, split="test")
