@@ -2,7 +2,7 @@
 
 ``pack`` lets the detector listen to the variations (``querysep train separator`` keeps the same in a folder), and keeps
 sounds as Ogg Vorbis of some 90 kbit/s, whose error lies 29 dB below the sound. ``unpack`` decodes them there, plays the
-variations, and writes one array of samples, which ``on_gpu.py`` trains on. Unpacking needs neither Lance nor a network.
+variations, and writes one array of samples, which ``on_gpu.py`` trains on. Unpacking needs no store and no network.
 """
 
 import argparse
