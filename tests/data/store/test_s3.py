@@ -79,7 +79,9 @@ def test_a_shard_is_fetched_once_when_its_sound_is_read(options: dict[str, str],
         store.read(11)
     (shard,) = set(cache.iterdir()) - rows
     before = shard.stat().st_ino
+    os.utime(shard, (0, 0))
     ClipStore("s3://bucket/cached", options=options).read(11)
+    assert shard.stat().st_mtime > 0  # what was used last is removed last
     assert [path.stat().st_ino for path in set(cache.iterdir()) - rows] == [before]
     store.read(0)
     assert len(set(cache.iterdir()) - rows) == 2
@@ -96,7 +98,13 @@ def test_the_cache_is_bounded(options: dict[str, str], cache: Path, monkeypatch:
     assert sum(path.stat().st_size for path in left) < 20_000
 
 
-def test_a_shard_that_was_replaced_is_fetched_anew(options: dict[str, str]) -> None:
+def test_a_shard_that_was_replaced_is_fetched_anew(options: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Bucket._list
+
+    def in_one_second(bucket: Bucket) -> dict[str, tuple[int, int]]:
+        return {name: (size, 0) for name, (size, _) in real(bucket).items()}
+
+    monkeypatch.setattr(Bucket, "_list", in_one_second)
     for seed in (1, 2):
         recordings = MadeUp(3, seed=seed)
         client = Bucket("s3://bucket/replaced", options)
