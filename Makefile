@@ -41,6 +41,6 @@ $(VENV)/.core: $(VENV)/.python pyproject.toml constraints.txt
 	$(PIP) install -qq -c constraints.txt -e .
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.core Makefile
-	$(PIP) install -qq -c constraints.txt -e '.[dev,train,data,eval,cluster,text]'
+$(VENV)/.dev: $(VENV)/.core Makefile openset/pyproject.toml
+	$(PIP) install -qq -c constraints.txt -e '.[dev,train,data,eval,cluster,text]' -e ./openset
 	touch $@

@@ -24,10 +24,11 @@ from torch import Tensor
 from querysep.data.clips import read_clip
 from querysep.data.manifest import Clip
 from querysep.data.ontology import audioset
-from querysep.dsp.placing import place
+from querysep.dsp.mixing import place
 from querysep.dsp.stft import istft, stft
-from querysep.evaluation.metrics import bootstrap_interval, snr_db
-from querysep.evaluation.open_mixtures import SAMPLE_RATE, OpenMixtures
+from querysep.evaluation.metrics.intervals import bootstrap_interval
+from querysep.evaluation.metrics.signal import snr_db
+from querysep.evaluation.protocols.open_mixtures import SAMPLE_RATE, OpenMixtures
 from querysep.model import load_model
 from querysep.pipeline.presence import PresenceGate
 from querysep.queries.examples import Ear

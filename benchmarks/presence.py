@@ -16,9 +16,10 @@ import torch
 
 from querysep.data.opening import open_recordings
 from querysep.errors import QueryError
-from querysep.evaluation.metrics import bootstrap_interval, snr_db
-from querysep.evaluation.presence_fit import auc, calibration_error
-from querysep.evaluation.presence_mixtures import PresenceMixtures
+from querysep.evaluation.calibration import PresenceMixtures, auc
+from querysep.evaluation.metrics.classification import calibration_error
+from querysep.evaluation.metrics.intervals import bootstrap_interval
+from querysep.evaluation.metrics.signal import snr_db
 from querysep.pipeline import Separator
 from querysep.pipeline.presence import coverage, hear_windows
 from querysep.queries.examples import Ear
@@ -49,21 +50,21 @@ def main() -> None:
     rows: dict[str, list[float]] = defaultdict(list)
     for mixture in drawn.draw(given.mixtures):
         sound, heard = Audio(mixture.wave[None], rate), hear_windows(model.detector, torch.from_numpy(mixture.wave))
-        for asked in mixture.asked:
+        for trial in mixture.trials:
             try:
-                profile = resolve([asked.query], ear, model.label_bank)[0].profiles[0]
-                gated, kept = (separator.separate(sound, asked.query, keep_absent=keep) for keep in (False, True))
+                profile = resolve([trial.query], ear, model.label_bank)[0].profiles[0]
+                gated, kept = (separator.separate(sound, trial.query, keep_absent=keep) for keep in (False, True))
             except QueryError:
                 continue
-            rows["present"].append(asked.wave is not None)
+            rows["present"].append(trial.wave is not None)
             rows["score"].append(gated.presence)
             rows["bare"].append(coverage(profile, heard.framewise))
-            rows["by label"].append(asked.query.kind == "label")
+            rows["by label"].append(trial.query.kind == "label")
             for name, result in (("gated", gated), ("kept", kept)):
                 target = result.target.samples[0]
                 rows[f"level {name}"].append(level_db(target, mixture.wave))
-                alone = asked.wave is None or np.array_equal(asked.wave, mixture.wave)
-                gain = np.nan if alone else snr_db(asked.wave, target) - snr_db(asked.wave, mixture.wave)
+                alone = trial.wave is None or np.array_equal(trial.wave, mixture.wave)
+                gain = np.nan if alone else snr_db(trial.wave, target) - snr_db(trial.wave, mixture.wave)
                 rows[f"SDRi {name}"].append(gain)
     _print({name: np.array(values) for name, values in rows.items()})
 
@@ -75,7 +76,7 @@ def _print(rows: dict[str, "np.ndarray"]) -> None:
         scores = rows[name]
         parts = [auc(present[chosen], scores[chosen]) for chosen in (present | True, ~asked, asked)]
         print(f"| {name} | " + " | ".join(f"{one:.3f}" for one in parts), end="")
-        print(f" | {calibration_error(present, scores):.3f} |")
+        print(f" | {calibration_error(scores[present], scores[~present], bins=10):.3f} |")
     print("\n| | absent: mean level, dB | absent below -40 dB | present: mean level, dB | present: SDRi, dB | lost |")
     print("| --- | --: | --: | --: | --: | --: |")
     two = present & ~np.isnan(rows["SDRi kept"])

@@ -23,8 +23,9 @@ from querysep.data.clips import read_clip
 from querysep.data.manifest import Clip, read_manifest
 from querysep.dsp.stft import istft, stft
 from querysep.errors import QueryError
-from querysep.evaluation.metrics import bootstrap_interval, snr_db
-from querysep.evaluation.open_mixtures import SAMPLE_RATE, OpenMixtures, Part
+from querysep.evaluation.metrics.intervals import bootstrap_interval
+from querysep.evaluation.metrics.signal import snr_db
+from querysep.evaluation.protocols.open_mixtures import SAMPLE_RATE, OpenMixtures, Stem
 from querysep.model import Model, load_model
 from querysep.queries.examples import Ear
 from querysep.queries.labels import LabelBook
@@ -119,7 +120,7 @@ class Askers:
             return None
 
 
-def gain_db(model: Model, pair: tuple[Part, ...], vectors: Tensor) -> float:
+def gain_db(model: Model, pair: tuple[Stem, ...], vectors: Tensor) -> float:
     """Return the SDR improvement of the first source, the largest of the masks of the alternatives taken."""
     config = model.separator.config
     mixture = pair[0].wave + pair[1].wave
@@ -144,7 +145,7 @@ def main() -> None:
     rows = []
     mixtures = OpenMixtures(given.data, given.seed)
     for index in range(given.mixtures):
-        pair = mixtures.draw("seen", index).parts
+        pair = mixtures.draw("seen", index).stems
         ways = askers.vectors(pair[0].label, pair[1].label)
         rows.append({way: gain_db(model, pair, vectors) for way, vectors in ways.items()})
     _print_gains(rows)

@@ -23,10 +23,11 @@ from torch import Tensor
 from querysep.data.clips import read_clip
 from querysep.data.ontology import audioset
 from querysep.detection.windows import PresenceMap, PresenceStream
-from querysep.dsp.placing import place
+from querysep.dsp.mixing import place
 from querysep.dsp.stft import istft, stft
-from querysep.evaluation.metrics import bootstrap_interval, snr_db
-from querysep.evaluation.open_mixtures import SAMPLE_RATE, OpenMixtures
+from querysep.evaluation.metrics.intervals import bootstrap_interval
+from querysep.evaluation.metrics.signal import snr_db
+from querysep.evaluation.protocols.open_mixtures import SAMPLE_RATE, OpenMixtures
 from querysep.io.mixture_source import MixtureSource
 from querysep.model import Model, load_model
 from querysep.pipeline.found_classes import FoundGroup, check_level, found_groups, group_of

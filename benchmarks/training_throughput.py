@@ -1,10 +1,11 @@
-"""Steps of the separator's training with anchors from a catalog, against the detector run twice in each step.
+"""What a step of the separator's training takes, and how much of it the mixer; against the authors' way.
 
-python benchmarks/training_throughput.py [--preset default] [--batch 12] [--rounds 7] [--threads 1]
+python benchmarks/training_throughput.py [--preset default] [--batch 12] [--rounds 7] [--threads 1] [--device cpu]
 
-Both ways train the same separator on mixtures of two anchors with both queries, from sound in memory: ours draws
-mixtures from a catalog; the authors' way takes 10-second clips, runs the detector to find the anchors, cuts them, and
-runs the detector on them for the conditions. The two take turns; a line for each with the medians, then the ratio.
+Both ways train the same separator on mixtures with both queries, from sound in memory: ours plans mixtures from a
+catalog, with the recipe's speeds, colors and rooms, and renders them where the network is; the authors' way takes
+10-second clips, runs the detector to find the anchors, cuts them, and runs the detector on them for the conditions. The
+two take turns; a line for each with the medians, then the mixer's share of our step, and the ratio of the two.
 """
 
 import argparse
@@ -14,22 +15,23 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from lightning.fabric.utilities.apply_func import move_data_to_device
 from numpy.typing import NDArray
-from torch import Tensor
 
 from querysep.anchors.catalog import Anchor, Catalog, CatalogFacts
 from querysep.anchors.choice import MiningSettings, choose
 from querysep.detection.htsat import Htsat
 from querysep.detection.windows import embed, hear
-from querysep.dsp.mixing import mix_equal_energy
+from querysep.dsp.mixing import Play, Playback
 from querysep.model import load_preset
 from querysep.separation.build import build_separator
 from querysep.training.config import SeparatorTraining
+from querysep.training.muon import Muon
+from querysep.training.sampler import MixtureBatch, Mixtures, MixtureSampler
 from querysep.training.separator import SeparatorModule
-from querysep.training.separator_items import SeparatorItems
 
 CLIPS, CLIP_S, CLASSES = 96, 10, 8
-Batch = tuple[Tensor, Tensor, Tensor]
+RECIPE = {"sources": (0.65, 0.2, 0.15), "alone_share": 0.12, "room_share": 0.4, "query_noise": 0.3}
 
 
 def make_clips(sample_rate: int) -> NDArray[np.int16]:
@@ -73,7 +75,7 @@ class TwiceDetected:
         self._clips, self._network, self._batch = clips, network, batch
         self._rng = np.random.default_rng(0)
 
-    def __call__(self) -> Batch:
+    def __call__(self) -> MixtureBatch:
         """Draw clips, find their anchors, mix them in pairs, and embed them for the conditions."""
         rate, settings = self._network.config.sample_rate, MiningSettings()
         chosen = self._rng.choice(len(self._clips), 2 * self._batch, replace=False)
@@ -84,24 +86,31 @@ class TwiceDetected:
             cuts.append(torch.from_numpy(wave[stretch.first : stretch.end]))
         segments = torch.stack(cuts)
         latents = embed(self._network, segments).clone()
-        mixed = mix_equal_energy(segments[: self._batch], segments[self._batch :])
-        conditions = torch.stack((latents[: self._batch], latents[self._batch :]), dim=1)
-        return torch.stack((mixed.first, mixed.second), dim=1), conditions, torch.ones(self._batch, 2)
+        rows, time = 2 * self._batch, segments.shape[1]
+        return MixtureBatch(
+            segments,
+            Playback.of([Play(time)] * rows),
+            torch.arange(rows).reshape(-1, 2).T.flatten(),
+            torch.zeros(self._batch, 2),
+            torch.stack((latents[: self._batch], latents[self._batch :]), dim=1),
+            torch.ones(self._batch, 2),
+            torch.zeros(0, 4, dtype=torch.long),
+            time,
+            rate,
+        )
 
 
 class Drawn:
     """Batches from a catalog."""
 
     def __init__(self, catalog: Catalog, batch: int) -> None:
-        self._items = SeparatorItems(catalog, SeparatorTraining(batch_size=batch, mixing="paper", absent_share=0.0))
+        self._mixtures = Mixtures(MixtureSampler(catalog, SeparatorTraining.model_validate(RECIPE)))
         self._batch, self._next = batch, 0
 
-    def __call__(self) -> Batch:
-        """Return the next items."""
-        rows = [self._items[index] for index in range(self._next, self._next + self._batch)]
+    def __call__(self) -> MixtureBatch:
+        """Return the next mixtures."""
         self._next += self._batch
-        segments, conditions, wanted = (torch.stack(column) for column in zip(*rows, strict=True))
-        return segments, conditions, wanted
+        return self._mixtures.batch(range(self._next - self._batch, self._next))
 
 
 def main() -> None:
@@ -111,38 +120,55 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=12, help="mixtures per step")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--bfloat16", action="store_true", help="as with --set precision=bfloat16")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     shape = load_preset(options.preset)
     network = Htsat(shape.detector).eval()
     clips = make_clips(shape.detector.sample_rate)
-    module = SeparatorModule(build_separator(shape.separator), SeparatorTraining())
-    optimizer = torch.optim.AdamW(module.network.parameters(), 1e-4)
-    ways: dict[str, Callable[[], Batch]] = {
+    separator = build_separator(shape.separator).to(options.device, memory_format=torch.channels_last)
+    module = SeparatorModule(separator, SeparatorTraining()).to(options.device)
+    optimizer = Muon(separator.parameters(), 1e-4, 0.0)
+    ways: dict[str, Callable[[], MixtureBatch]] = {
         "catalog": Drawn(make_catalog(clips, shape.detector.sample_rate, shape.detector.latent_dim), options.batch),
         "detector twice": TwiceDetected(clips, network, options.batch),
     }
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    seconds: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
+
+    def clock() -> float:
+        if options.device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
     for _ in range(options.rounds + 1):
         for name, make in ways.items():
-            start = time.perf_counter()
-            batch = make()
-            made = time.perf_counter()
+            start = clock()
+            batch = move_data_to_device(make(), torch.device(options.device))
+            made = clock()
+            batch.segments()
+            rendered = clock()
             optimizer.zero_grad()
-            module.batch_loss(batch).backward()
+            with torch.autocast(options.device, torch.bfloat16, enabled=options.bfloat16):
+                loss = module.batch_loss(batch)
+            loss.backward()
             optimizer.step()
-            seconds[name].append((made - start, time.perf_counter() - made))
+            seconds[name].append((made - start, rendered - made, clock() - rendered))
     print(
-        f"preset {options.preset}, {options.batch} mixtures a step, {options.threads} threads, {options.rounds} rounds"
+        f"preset {options.preset}, {options.batch} mixtures a step, {options.threads} threads, {options.device}, "
+        f"{'bfloat16' if options.bfloat16 else 'float32'}, {options.rounds} rounds"
     )
     totals = {}
     for name, times in seconds.items():
         counted = times[1:]  # the first round warms up
-        totals[name] = [sum(pair) for pair in counted]
-        made, stepped = (statistics.median(column) for column in zip(*counted, strict=True))
+        totals[name] = [made + stepped for made, _, stepped in counted]
+        made, mixed, stepped = (statistics.median(column) for column in zip(*counted, strict=True))
         rate = options.batch / statistics.median(totals[name])
-        print(f"{name:15} batch {made:7.3f} s   step {stepped:7.3f} s   {rate:6.2f} mixtures/s")
+        print(
+            f"{name:15} batch {made:7.4f} s   step {stepped:7.4f} s, of it mixing {mixed:7.4f} s "
+            f"({mixed / stepped:.1%})   {rate:6.2f} mixtures/s"
+        )
     ratios = [theirs / ours for ours, theirs in zip(*totals.values(), strict=True)]
     print(f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
 

@@ -1,6 +1,6 @@
 """Make examples/demo: two recordings of the open set's test side, mixed, and a query for one of them.
 
-Run `python recipes/make_demo.py examples/demo --cache ../data/cache` on a machine with apt.
+Run `python recipes/make_demo.py examples/demo --cache ../data/cache` on a machine with apt and the package in openset/.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
-from querysep.data.debian import fetch_package, unpack_package
+from openset.packages import fetch_package, unpack_package
 
 SAMPLE_RATE = 44_100
 LENGTH_S = 7.2

@@ -8,8 +8,8 @@ With --check nothing is written; the exit code is 1 where the page is stale. A t
 import sys
 from pathlib import Path
 
-from querysep.evaluation.results import Results, read_results
-from querysep.evaluation.tables import markdown
+from querysep.evaluation.report.results import Results, read_results
+from querysep.evaluation.report.tables import markdown
 
 ROOT = Path(__file__).parents[1]
 PAGE = Path("docs") / "results.md"

@@ -67,13 +67,13 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from querysep.io.presence_calibration import write_presence
     from querysep.model import ModelConfig, ModelShape, save_model
     from querysep.separation.build import build_separator
-    from querysep.separation.config import SeparatorConfig
+    from querysep.separation.config import CompactConfig
 
     shape = ModelShape(
         detector=DetectorConfig(
             n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4, classes=4
         ),
-        separator=SeparatorConfig(channels=(8, 16), condition_dim=16, condition_hidden=16, presence_dim=8),
+        separator=CompactConfig(channels=(8, 16), condition_dim=16, condition_hidden=16, presence_dim=8),
     )
     labels = ("Dog", "Bell", "Rain", "Speech")
     config = ModelConfig(name="tiny", licence="none", trained_on="nothing", labels=labels, shape=shape)

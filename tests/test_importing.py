@@ -18,13 +18,13 @@ from querysep.errors import WeightsError
 from querysep.importing import import_official
 from querysep.model import ModelShape
 from querysep.separation.build import build_separator
-from querysep.separation.config import SeparatorConfig
+from querysep.separation.config import PaperConfig
 
 SMALL = ModelShape(
     detector=DetectorConfig(
         n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4, classes=4
     ),
-    separator=SeparatorConfig(architecture="unet", channels=(4, 8), condition_dim=16),
+    separator=PaperConfig(channels=(4, 8), condition_dim=16),
 )
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from querysep.evaluation.metrics import bootstrap_interval
-from querysep.evaluation.protocol import Protocol, Row, Summary
+from querysep.evaluation.metrics.intervals import bootstrap_interval
+from querysep.evaluation.protocols.protocol import Protocol, Row, Summary
 from querysep.types import Audio
 
 RATE = 16_000

@@ -9,7 +9,7 @@ from querysep.data.manifest import read_manifest
 INTRO = """# Recordings that these weights were trained on
 
 Clips of the training split, by Debian 12 package and licence as its copyright file states it. The authors are named in
-`/usr/share/doc/<package>/copyright` of each package; `querysep data build open` writes the list file by file.
+`/usr/share/doc/<package>/copyright` of each package; `openset build` writes the list file by file.
 
 | package | licence | clips |
 | --- | --- | --: |

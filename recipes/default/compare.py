@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from querysep.evaluation.metrics import bootstrap_interval
-from querysep.evaluation.protocol import Row
-from querysep.evaluation.results import read_results
+from querysep.evaluation.metrics.intervals import bootstrap_interval
+from querysep.evaluation.protocols.protocol import Row
+from querysep.evaluation.report.results import read_results
 
 FIGURES = ("sdri_db", "si_sdri_db", "clean_snr_db", "silence_sdr_db")
 

@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from querysep.training.separator_items import SeparatorItems
 from torch import Tensor
 from variants import presence_auc, variant_of
 
 from querysep.anchors.catalog import Catalog, read_catalog
 from querysep.data.manifest import Split
-from querysep.evaluation.metrics import bootstrap_interval
+from querysep.evaluation.metrics.intervals import bootstrap_interval
 from querysep.model import load_model
 from querysep.separation.network import SeparatorNetwork
 from querysep.training.config import SeparatorTraining
-from querysep.training.separator_items import SeparatorItems
 
 BATCH = 16
 FLOOR_DB = 40.0  # an error so far below the mixture counts no more

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # From nothing to the bundled weights: data, detector, anchors, separator, evaluation; eight sittings.
-# Needs a Debian 12 machine (for the packages), and `pip install -c constraints.txt -e '.[train,data,text,eval,distill]'`.
+# Needs a Debian 12 machine (for the packages), and `pip install -c constraints.txt -e '.[train,data,text,eval,distill]' -e ./openset`.
 # Every step resumes where it was cut short. Give the working folder as the only argument.
 set -euo pipefail
 cd "${1:?give a working folder}"
 
-querysep data build open -o open --cache cache
+openset build -o open --cache cache
 
 # First sitting: from random weights.
 querysep train detector --data open -o first/detector --set steps=60000 --set minutes=33 --set batch_size=32 \
@@ -90,7 +90,7 @@ querysep train separator --data anchors3 --detector detector3/detector --from se
 # magnitudes (two processes).
 querysep train separator --data anchors3 --detector detector3/detector --from seventh2/model -o separator --name default \
   --licence "CC-BY-SA-4.0; the recordings keep their own free licences, listed in ATTRIBUTION.md" \
-  --trained-on "the open sound set (querysep data build open), real recordings and rendered instruments of Debian 12 packages; recipes/default" \
+  --trained-on "the open sound set (openset build), real recordings and rendered instruments of Debian 12 packages; recipes/default" \
   --set minutes=95 --set validation_steps=500 --set seed=14 "${seventh[@]}" --set variations=6 --set varied_share=0.5 --set noisy_query_share=0.25 \
   --set learning_rate=0.003 --set hard_share=0.2 --set presence_weight=6 --set compressed_weight=20
 

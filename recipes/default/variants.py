@@ -16,6 +16,10 @@ import numpy as np
 import torch
 from einops import rearrange
 from numpy.typing import NDArray
+from querysep.training.augment import change_speed, equalise
+from querysep.training.losses import presence_loss
+from querysep.training.rivals import Rivals, pairs_of
+from querysep.training.separator_items import Item
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,11 +28,7 @@ from querysep.separation.compact import CompactUnet, ResidualBlock, UpBlock
 from querysep.separation.config import SeparatorConfig
 from querysep.separation.network import SeparatorNetwork
 from querysep.training import separator
-from querysep.training.augment import change_speed, equalise
-from querysep.training.losses import presence_loss
-from querysep.training.rivals import Rivals, pairs_of
 from querysep.training.separator import SeparatorModule, answers_for_pairs
-from querysep.training.separator_items import Item
 
 HEADS = 4
 

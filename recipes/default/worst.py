@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 
 from querysep import Query, Separator
 from querysep.errors import QueryError
-from querysep.evaluation.metrics import snr_db
-from querysep.evaluation.open_protocol import OpenProtocol
-from querysep.evaluation.results import read_results
+from querysep.evaluation.metrics.signal import snr_db
+from querysep.evaluation.protocols.open import OpenProtocol
+from querysep.evaluation.report.results import read_results
 from querysep.types import Audio
 
 COUNT, ON_A_SHEET = 30, 10

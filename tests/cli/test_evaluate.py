@@ -10,8 +10,7 @@ from synthetic_set import make_set
 
 from querysep.detection.config import DetectorConfig
 from querysep.detection.htsat import Htsat
-from querysep.evaluation.names import FLAGS, TAKES, ProtocolName
-from querysep.evaluation.request import Request
+from querysep.evaluation.protocols.request import FLAGS, TAKES, ProtocolName, Request
 from querysep.model import save_detector
 
 CONFIG = DetectorConfig(
@@ -59,7 +58,7 @@ def test_one_command_gives_files_and_table(querysep: Querysep, data: Path, ears:
 @pytest.mark.parametrize(
     ("arguments", "pattern"),
     [
-        (("open",), r"open needs --data PATH: .*querysep data build open"),
+        (("open",), r"open needs --data PATH: .*openset build"),
         (
             ("detection", "--data", "d", "--compare", "other"),
             r"detection takes no --compare; it takes --mixtures, --seed",
@@ -81,9 +80,8 @@ def test_what_a_user_can_get_wrong(
 def test_a_missing_package_is_named_with_its_extra(
     querysep: Querysep, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("querysep.evaluation.detection_protocol", "querysep.evaluation.detection_recordings"):
-        monkeypatch.delitem(sys.modules, module, raising=False)
-    monkeypatch.delitem(sys.modules, "querysep.evaluation.detection_metrics", raising=False)
+    for module in ("protocols.detection", "metrics.classification"):
+        monkeypatch.delitem(sys.modules, f"querysep.evaluation.{module}", raising=False)
     monkeypatch.setitem(sys.modules, "torchmetrics.functional.classification", None)
     command = ("evaluate", "detection", "--data", data, "-o", tmp_path / "out")
     querysep(*command).assert_refused(r"detection needs the package torchmetrics: pip install 'querysep\[eval\]'")

@@ -9,7 +9,7 @@ from published import assert_agrees, checkpoint, expected, given
 
 from querysep.anchors.choice import published_choice
 from querysep.detection.htsat import Htsat
-from querysep.evaluation.musdb18_queries import mean_embedding
+from querysep.evaluation.protocols.musdb18 import mean_embedding
 from querysep.io.official import sort_tensors
 from querysep.model import load_preset
 

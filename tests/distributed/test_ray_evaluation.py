@@ -10,8 +10,8 @@ from toy_protocol import ToyProtocol
 
 from querysep.cli.main import run as cli
 from querysep.distributed.evaluation import ray_evaluation
-from querysep.evaluation.protocol import Protocol
-from querysep.evaluation.results import ModelFacts, read_results
+from querysep.evaluation.protocols.protocol import Protocol
+from querysep.evaluation.report.results import ModelFacts, read_results
 from querysep.evaluation.runner import JOURNAL, run
 
 ray = pytest.importorskip("ray")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from querysep.evaluation.metrics import snr_db
+from querysep.evaluation.metrics.signal import snr_db
 from querysep.io.audio_reader import read_audio
 from querysep.model import bundled_models, load_model
 from querysep.pipeline import Separation, Separator

@@ -8,9 +8,9 @@ from types import ModuleType
 import pytest
 from toy_protocol import ToyProtocol
 
-from querysep.evaluation.results import ModelFacts, read_results
+from querysep.evaluation.report.results import ModelFacts, read_results
+from querysep.evaluation.report.tables import markdown
 from querysep.evaluation.runner import run, write
-from querysep.evaluation.tables import markdown
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,10 +12,10 @@ import pytest
 from toy_protocol import ToyProtocol
 
 from querysep.errors import DataError, OutputError
-from querysep.evaluation.protocol import Row
-from querysep.evaluation.results import ModelFacts, Results, model_facts, read_results
+from querysep.evaluation.protocols.protocol import Row
+from querysep.evaluation.report.results import ModelFacts, Results, model_facts, read_results
+from querysep.evaluation.report.tables import markdown
 from querysep.evaluation.runner import JOURNAL, Journal, run, write
-from querysep.evaluation.tables import markdown
 from querysep.io.files import atomic_text
 from querysep.io.weights import read_folder
 
@@ -25,8 +25,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from toy_protocol import ToyProtocol
-from querysep.evaluation.protocol import Row
-from querysep.evaluation.results import ModelFacts
+from querysep.evaluation.protocols.protocol import Row
+from querysep.evaluation.report.results import ModelFacts
 from querysep.evaluation.runner import run
 folder = Path(sys.argv[2])
 run(ToyProtocol(log=folder / "log", kill_at="mixture/03"), ModelFacts(name="tiny", hash="0123"), folder / "out")

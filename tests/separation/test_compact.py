@@ -3,7 +3,7 @@
 import torch
 
 from querysep.separation.compact import CompactUnet, ResidualBlock, UpBlock
-from querysep.separation.config import SeparatorConfig
+from querysep.separation.config import CompactConfig
 
 
 def test_a_prepared_half_gives_what_both_images_together_give() -> None:
@@ -17,7 +17,7 @@ def test_a_prepared_half_gives_what_both_images_together_give() -> None:
 
 def test_several_conditions_of_one_mixture_are_answered_as_each_alone() -> None:
     torch.manual_seed(0)
-    network = CompactUnet(SeparatorConfig(architecture="compact", channels=(8, 16), condition_dim=4)).eval()
+    network = CompactUnet(CompactConfig(channels=(8, 16), condition_dim=4)).eval()
     magnitude, conditions = torch.rand(1, 1025, 9), torch.randn(3, 4)
     heard = [image.repeat_interleave(3, dim=0) for image in network.listen(magnitude)]
     together = network.answer(heard, conditions, 9)

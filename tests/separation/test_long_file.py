@@ -12,7 +12,7 @@ from torch import Tensor
 from querysep.dsp.stft import stft
 from querysep.errors import AudioError
 from querysep.separation.build import build_separator
-from querysep.separation.config import SeparatorConfig
+from querysep.separation.config import CompactConfig
 from querysep.separation.long_file import separate_blocks
 from querysep.separation.mask_rule import MaskRule
 from querysep.separation.mask_stream import MaskStream
@@ -20,13 +20,13 @@ from querysep.separation.native_mask import NativeMask
 from querysep.separation.network import SeparatorNetwork
 from querysep.types import FloatArray
 
-CONFIG = SeparatorConfig(n_fft=512, hop=160, channels=(4, 8), condition_dim=4, condition_hidden=8, sample_rate=16_000)
+CONFIG = CompactConfig(n_fft=512, hop=160, channels=(4, 8), condition_dim=4, condition_hidden=8, sample_rate=16_000)
 
 
 class Fake(SeparatorNetwork):
     """A mask that is a known function of the condition and the magnitude."""
 
-    def __init__(self, config: SeparatorConfig = CONFIG) -> None:
+    def __init__(self, config: CompactConfig = CONFIG) -> None:
         super().__init__()
         self.config = config
         self.calls: list[tuple[int, ...]] = []

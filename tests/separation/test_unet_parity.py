@@ -9,7 +9,7 @@ from published import assert_agrees, checkpoint, given
 
 from querysep.dsp.stft import istft, stft
 from querysep.dsp.wiener import wiener
-from querysep.evaluation.musdb18_chunks import separate_chunk
+from querysep.evaluation.protocols.musdb18 import separate_chunk
 from querysep.io.official import sort_tensors
 from querysep.model import load_preset
 from querysep.separation.build import build_separator

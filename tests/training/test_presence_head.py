@@ -3,32 +3,30 @@
 import numpy as np
 import pytest
 import torch
-from toy_catalog import TIME, toy_catalog
+from toy_catalog import toy_catalog
 
 from querysep.separation.build import build_separator
 from querysep.separation.compact import CompactUnet
-from querysep.separation.config import SeparatorConfig
+from querysep.separation.config import CompactConfig
 from querysep.separation.presence_head import PresenceHead
 from querysep.training.config import SeparatorTraining
-from querysep.training.losses import presence_loss
-from querysep.training.rivals import pairs_of
-from querysep.training.separator import SeparatorModule, presence_auc
-from querysep.training.separator_items import SeparatorItems
+from querysep.training.sampler import Mixtures, MixtureSampler, queries_present
+from querysep.training.separator import SeparatorModule, presence_loss, validation_figures
 
-SHAPE = SeparatorConfig(hop=512, channels=(8, 16), condition_dim=8, condition_hidden=16, presence_dim=16)
+SHAPE = CompactConfig(hop=512, channels=(8, 16), condition_dim=8, condition_hidden=16, presence_dim=16)
 
 
 def test_a_batch_tells_which_query_is_in_which_mixture() -> None:
     catalog = toy_catalog()
-    items = SeparatorItems(catalog, SeparatorTraining(absent_share=0.2, alone_share=0.3))
-    mixes = [items.mix(np.random.default_rng(index)) for index in range(40)]
-    _, _, wanted, anchors = (torch.stack(parts) for parts in zip(*(mix.item for mix in mixes), strict=True))
-    known = pairs_of(anchors, wanted, items.rivals)
+    sampler = MixtureSampler(catalog, SeparatorTraining(absent_share=0.2, alone_share=0.3))
+    batch = Mixtures(sampler).batch(range(40))
+    known = queries_present(batch.anchors, batch.wanted, sampler.relations)
     assert known.shape == (40, 80)
-    for row, mix in enumerate(mixes):
-        heard = {label for one in mix.chosen for label in catalog.anchors[one].heard}
-        assert known[row, 2 * row : 2 * row + 2].tolist() == mix.wanted.tolist()
-        for column, asked in enumerate(anchors[:, :2].flatten().tolist()):
+    for row in range(40):
+        plan = sampler.plan(row)
+        heard = {label for one in plan.anchors for label in catalog.anchors[one].heard}
+        assert known[row, 2 * row : 2 * row + 2].tolist() == plan.wanted.tolist()
+        for column, asked in enumerate(batch.anchors[:, :2].flatten().tolist()):
             if known[row, column] == 0:
                 assert heard.isdisjoint(catalog.anchors[asked].heard)
             if column // 2 != row and heard & set(catalog.anchors[asked].heard):
@@ -36,15 +34,15 @@ def test_a_batch_tells_which_query_is_in_which_mixture() -> None:
     assert float((known == 0).float().mean()) > 0.3 and known.isnan().any()
 
 
-def test_the_table_of_rivals_is_what_two_by_two_gives() -> None:
+def test_the_table_of_anchors_is_what_two_by_two_gives() -> None:
     catalog = toy_catalog()
-    rivals = SeparatorItems(catalog, SeparatorTraining()).rivals
+    relations = MixtureSampler(catalog, SeparatorTraining()).relations
     indices = torch.arange(len(catalog.anchors))
-    table = rivals.table(indices, indices[::3])
+    table = relations.table(indices, indices[::3])
     with torch.autocast("cpu", torch.bfloat16):  # as in a training
-        assert torch.equal(rivals.table(indices, indices[::3]), table)
+        assert torch.equal(relations.table(indices, indices[::3]), table)
     for one in indices.tolist():
-        assert table[one].tolist() == [rivals.unrelated(one, other) for other in indices[::3].tolist()]
+        assert table[one].tolist() == [relations.unrelated(one, other) for other in indices[::3].tolist()]
     assert 0.2 < float(table.float().mean()) < 0.9
 
 
@@ -57,20 +55,19 @@ def test_present_and_absent_count_alike_and_the_unknown_not_at_all() -> None:
 
 def test_presence_is_learnt_beside_the_mask() -> None:
     torch.manual_seed(0)
-    items = SeparatorItems(toy_catalog(), SeparatorTraining(queries=1))
+    sampler = MixtureSampler(toy_catalog(), SeparatorTraining(queries=1))
     network = build_separator(SHAPE)
-    module = SeparatorModule(network, SeparatorTraining(), rivals=items.rivals)
-    batch = [torch.stack(parts) for parts in zip(*(items[index] for index in range(12)), strict=True)]
+    module = SeparatorModule(network, SeparatorTraining(), relations=sampler.relations)
+    batch = Mixtures(sampler).batch(range(12))
     optimizer = torch.optim.Adam(network.parameters(), 3e-3)
     for _ in range(100):
         optimizer.zero_grad()
         module.batch_loss(batch).backward()
         optimizer.step()
     network.eval()
-    told = presence_auc(network, [items[index] for index in range(12)], items.rivals)
-    assert told["validation_presence_auc"] > 0.9
+    assert validation_figures(network, batch, sampler.relations)["validation_presence_auc"] > 0.9
     plain = build_separator(SHAPE.model_copy(update={"presence_dim": 0})).eval()
-    assert presence_auc(plain, [items[0]], items.rivals) == {}
+    assert set(validation_figures(plain, batch, sampler.relations)) == {"validation_sdri_db"}
 
 
 @pytest.mark.parametrize("frames", [5, 126, 257, 700])
@@ -97,8 +94,3 @@ def test_every_column_counts(width: int) -> None:
         loud[..., column] = 50.0
         with torch.no_grad():
             assert (head(image + loud, conditions) > head(image, conditions)).any()
-
-
-def test_the_length_of_an_item_is_that_of_its_segments() -> None:
-    item = SeparatorItems(toy_catalog(), SeparatorTraining(sources=(1, 0, 0)))[0]
-    assert item[0].shape == (2, TIME) and item[3].shape == (4,)

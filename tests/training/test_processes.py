@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,12 +16,12 @@ from querysep.training.config import TrainingConfig
 SCRIPT = Path(__file__).with_name("toy.py")
 
 
-class Numbers(torch.utils.data.Dataset[int]):
+class Numbers:
     """Every item is its own number."""
 
-    def __getitem__(self, index: int) -> int:
-        """Return the number."""
-        return index
+    def batch(self, indices: Sequence[int]) -> torch.Tensor:
+        """Return the numbers."""
+        return torch.tensor(indices)
 
 
 def test_processes_share_each_batch() -> None:

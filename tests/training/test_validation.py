@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from given import given
 from synthetic_set import make_set
 
 from querysep.data.opening import open_recordings
@@ -12,10 +13,10 @@ from querysep.detection.htsat import Htsat
 from querysep.errors import ConfigError, DataError
 from querysep.model import TrainedDetector, load_detector
 from querysep.separation.compact import CompactUnet
-from querysep.separation.config import SeparatorConfig
+from querysep.separation.config import CompactConfig
 from querysep.training.config import DetectorTraining
 from querysep.training.detector import DetectorModule, choose_validation, mean_average_precision, train_detector
-from querysep.training.separator import mean_sdri_db
+from querysep.training.separator import validation_figures
 
 DETECTOR = DetectorConfig(n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4)
 FAST = {"warmup_steps": 1, "workers": 0, "batch_size": 4, "precision": "float32", "checkpoint_steps": 3}
@@ -138,17 +139,10 @@ def test_the_improvement_is_that_of_the_answers(monkeypatch: pytest.MonkeyPatch)
     """A separator that halves the mixture: at equal energies, 10 log10(1 / (1/4 + 1/4)) = 3.01 dB."""
     generator = torch.Generator().manual_seed(0)
     tones = torch.sin(torch.arange(64_000) * torch.tensor([[0.05], [0.4], [1.1]]))
-    items = [
-        (
-            torch.stack((tones[first], tones[second])),
-            torch.rand(2, 4, generator=generator),
-            torch.ones(2),
-            torch.arange(4),
-        )
-        for first, second in ((0, 1), (1, 2), (2, 0))
-    ]
-    network = CompactUnet(SeparatorConfig(architecture="compact", channels=(8, 16), condition_dim=4)).eval()
+    segments = torch.stack([tones[[first, second]] for first, second in ((0, 1), (1, 2), (2, 0))])
+    mixtures = given(segments, torch.rand(3, 2, 4, generator=generator), torch.ones(3, 2))
+    network = CompactUnet(CompactConfig(channels=(8, 16), condition_dim=4)).eval()
     monkeypatch.setattr(CompactUnet, "forward", lambda self, mixture, condition: 0.5 * mixture)
-    assert mean_sdri_db(network, items) == pytest.approx(3.01, abs=0.02)
+    assert validation_figures(network, mixtures)["validation_sdri_db"] == pytest.approx(3.01, abs=0.02)
     monkeypatch.setattr(CompactUnet, "forward", lambda self, mixture, condition: mixture)
-    assert mean_sdri_db(network, items) == pytest.approx(0.0, abs=1e-4)
+    assert validation_figures(network, mixtures)["validation_sdri_db"] == pytest.approx(0.0, abs=1e-4)

@@ -2,12 +2,12 @@
 
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from querysep.progress import silent
 from querysep.training.config import TrainingConfig
@@ -23,14 +23,15 @@ class Line(QueryModule[nn.Linear]):
         return (self.network(wave) - wanted).square().mean()
 
 
-class Points(Dataset[tuple[Tensor, Tensor]]):
+class Points:
     """Points of a line, with noise."""
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        """Return point ``index``."""
-        generator = torch.Generator().manual_seed(index)
-        point = torch.randn(3, generator=generator)
-        return point, point.sum(dim=0, keepdim=True) + 0.1 * torch.randn(1, generator=generator)
+    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return some points."""
+        generators = [torch.Generator().manual_seed(index) for index in indices]
+        points = torch.stack([torch.randn(3, generator=one) for one in generators])
+        noise = torch.stack([torch.randn(1, generator=one) for one in generators])
+        return points, points.sum(dim=1, keepdim=True) + 0.1 * noise
 
 
 def train(folder: Path, steps: int) -> dict[str, Tensor]:

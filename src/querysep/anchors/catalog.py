@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from querysep.data.manifest import Clip, Split
 from querysep.data.store.places import Options
 from querysep.data.store.shards import Sounds, Version, open_shards
+from querysep.dsp.mixing import Play
 from querysep.errors import DataError
 
 KIND = "anchors"
@@ -115,6 +116,10 @@ class Catalog:
         """
         segments: NDArray[np.int16] = self._audio[np.asarray(indices, dtype=np.int64)]
         return segments
+
+    def play(self, index: int) -> Play:
+        """Return how the sound of ``audio`` is played to be this anchor; here as it was recorded."""
+        return Play(self.anchors[index].sounding)
 
     def wave(self, index: int) -> NDArray[np.float32]:
         """Return the sounding samples of one anchor, shape (time,), -1..1; raises what ``audio`` raises."""

@@ -41,7 +41,7 @@ def calibrate(
 ) -> None:
     """Fit how surely a queried sound is there, on mixtures of a data set's validation side; kept beside the weights."""
     from querysep.data.opening import open_recordings
-    from querysep.evaluation.presence_fit import fit_presence
+    from querysep.evaluation.calibration import fit_presence
     from querysep.io.presence_calibration import write_presence
     from querysep.model import bundled_models, load_model
 

@@ -77,7 +77,7 @@ def _write(path: Path, parts: Mapping[Path, Path], content: bytes) -> None:
 
 
 def _as_png(audio: Path, presence: "PresenceMap", labels: Sequence[str]) -> bytes:
-    from querysep.evaluation.figure import Panel, Presence, draw
+    from querysep.pipeline.plots import Panel, Presence, draw
 
     return draw([Panel(audio.name, audio)], Presence(labels, presence.framewise, presence.frame_s))
 

@@ -19,13 +19,13 @@ from querysep.cli.options import (
 )
 from querysep.cli.terminal import progress_bar, show_paths
 from querysep.errors import ConfigError
-from querysep.evaluation.names import ProtocolName
+from querysep.evaluation.protocols.request import ProtocolName
 
 if TYPE_CHECKING:
-    from querysep.evaluation.request import Request
+    from querysep.evaluation.protocols.request import Request
     from querysep.evaluation.runner import Engine
 
-_OPEN_SET = "the open sound set (querysep data build open -o open), or a set of your own with a test side"
+_OPEN_SET = "the open sound set (openset build -o open), or a set of your own with a test side"
 _MUSDB18 = "the folder of MUSDB18 or MUSDB18-HQ"
 _DATA = {
     ProtocolName.OPEN: _OPEN_SET,
@@ -110,9 +110,9 @@ def _evaluate(
     overwrite: bool,
     quiet: bool,
 ) -> None:
-    from querysep.evaluation.report import load_template
-    from querysep.evaluation.request import Request
-    from querysep.evaluation.results import model_facts
+    from querysep.evaluation.protocols.request import Request
+    from querysep.evaluation.report.page import load_template
+    from querysep.evaluation.report.results import model_facts
     from querysep.evaluation.runner import run, write
 
     given = {name: value for name, value in options.items() if value is not None}

@@ -135,8 +135,8 @@ def _draw(
     separator: "Separator", mixture: Path, separated: "Sequence[SeparatedFiles]", progress: Progress
 ) -> list[Path | None]:
     """Write a picture beside the files of each separation."""
-    from querysep.evaluation.figure import Panel, Presence, draw
     from querysep.io.files import atomic_bytes
+    from querysep.pipeline.plots import Panel, Presence, draw
 
     heard = separator.detector.presence(mixture, progress=progress)
     presence = Presence(separator.detector.labels, heard.framewise, heard.frame_s)

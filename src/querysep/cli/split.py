@@ -80,8 +80,8 @@ def split(
 
 
 def _draw(separator: "Separator", mixture: Path, files: "SplitFiles", picture: Path, progress: Progress) -> None:
-    from querysep.evaluation.figure import Panel, Presence, draw
     from querysep.io.files import atomic_bytes
+    from querysep.pipeline.plots import Panel, Presence, draw
 
     heard = separator.detector.presence(mixture, progress=progress)
     panels = [Panel("Mixture", mixture), *(Panel(label, path) for label, path in files.stems.items())]

@@ -6,12 +6,14 @@ import numpy as np
 import soundfile
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from querysep.data.decoding import Samples
-from querysep.data.manifest import Split
+from querysep.data.manifest import Clip, Split
 from querysep.errors import DataError
+from querysep.types import FloatArray
 
 MULTITRACK = "multitrack.jsonl"
 """The file's name, beside ``manifest.jsonl``."""
+MUSIC_FOLDER = "music"
+"""Where the stems lie, in the manifest's folder."""
 
 
 class Stem(BaseModel):
@@ -39,6 +41,18 @@ class Multitrack(BaseModel):
     stems: tuple[Stem, ...] = Field(min_length=2)
 
 
+def is_stem(clip: Clip) -> bool:
+    """Say whether a rendered clip is a stem of a piece.
+
+    Args:
+        clip: of any manifest.
+
+    Returns:
+        False for rendered phrases.
+    """
+    return clip.path.startswith(f"{MUSIC_FOLDER}/")
+
+
 def read_multitracks(path: Path) -> list[Multitrack]:
     """Read the list of pieces of a set.
 
@@ -54,7 +68,7 @@ def read_multitracks(path: Path) -> list[Multitrack]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"Cannot read '{path}': {error}. `querysep data render` makes it.") from error
+        raise DataError(f"Cannot read '{path}': {error}. `openset render` makes it.") from error
     pieces = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -80,7 +94,7 @@ def write_multitracks(pieces: list[Multitrack], path: Path) -> None:
     part.replace(path)
 
 
-def read_stems(piece: Multitrack, directory: Path) -> list[Samples]:
+def read_stems(piece: Multitrack, directory: Path) -> list[FloatArray]:
     """Read the stems of a piece as they sound in its mixture, which is their sum.
 
     Args:

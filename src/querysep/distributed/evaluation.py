@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from querysep.distributed.cluster import joined, over_batches
-from querysep.evaluation.protocol import Protocol, Row
+from querysep.evaluation.protocols.protocol import Protocol, Row
 from querysep.evaluation.runner import Engine
 
 _MOST_BATCHES = 1000

@@ -1,31 +1,323 @@
-"""Energy-normalised mixing of two anchor segments, as the paper trains with (Section 3.2)."""
+"""The mixer: sounds are played at a speed, in a color, at a place and in a room, brought to levels, and added.
 
-from dataclasses import dataclass
+What is played how is decided before, on the CPU, as a ``Play`` for each sound. Rendering draws nothing: it is one
+batched function of sounds and plays, the same on any device.
+"""
 
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int, Shaped
+from numpy.typing import NDArray
 from torch import Tensor
+
+KNOTS = 6
+_OCTAVES = 6.0  # the knots of a color lie evenly over so many octaves below Nyquist
+_FRACTION = 24  # bits behind the point of a position: exact, and the same on every device
+_NOISE = _LONGEST = 1 << 20  # places in the noise that rooms and beds are cut from, and samples of a cut
+_ROWS = 8  # rows are transformed in multiples of it: a GPU prepares each size of batch anew
+_TAPER = 0.05
+Level = tuple[float, ...]
+
+FLAT: Level = (0.0,) * KNOTS
 
 
 @dataclass(frozen=True)
-class Mixture:
-    """Two segments of equal energy and their sum, each of shape (batch, time)."""
+class Room:
+    """A made-up room: noise that dies away after the direct sound, darker where walls and air take the treble.
 
-    mixture: Tensor
-    first: Tensor
-    second: Tensor
+    Attributes:
+        decay_s: until the reverberation has fallen by 60 dB.
+        level_db: energy of the reverberation over that of the direct sound.
+        smoothing: samples of the running mean that takes the treble away; 1: none does.
+        seed: where the noise is taken from, 0 to 2^20 - 1.
+    """
+
+    decay_s: float
+    level_db: float
+    smoothing: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Play:
+    """How one sound is played.
+
+    Attributes:
+        length: samples that it takes as it is played.
+        first: where in the sound it begins, in samples; backwards, the last sample of the stretch.
+        speed: times as fast; negative: backwards.
+        start: sample at which it begins; negative: its beginning is cut off.
+        period: samples after which it is played again, and again; 0: once.
+        color_db: gain at six frequencies, evenly spaced over the six octaves below Nyquist.
+        room: that it sounds in; None: none.
+    """
+
+    length: int
+    first: float = 0.0
+    speed: float = 1.0
+    start: int = 0
+    period: int = 0
+    color_db: Level = FLAT
+    room: Room | None = None
+
+    def faster(self, factor: float) -> "Play":
+        """Return the same, ``factor`` times as fast."""
+        return replace(self, length=max(1, round(self.length / factor)), speed=self.speed * factor)
+
+    def colored(self, color_db: Iterable[float]) -> "Play":
+        """Return the same with a further color."""
+        summed = tuple(float(one + other) for one, other in zip(self.color_db, color_db, strict=True))
+        return replace(self, color_db=summed)
+
+    def placed(self, time: int, rng: np.random.Generator, repeat_share: float) -> "Play":
+        """Return the same somewhere in ``time`` samples: cut where it is longer, else repeated or alone.
+
+        Args:
+            time: samples.
+            rng: draws.
+            repeat_share: how often a short sound is repeated, with a gap of up to its own length.
+        """
+        if self.length >= time:
+            return replace(self, start=-int(rng.integers(0, self.length - time + 1)), period=0)
+        if rng.random() < repeat_share:
+            period = self.length + int(rng.integers(0, max(1, self.length)))
+            return replace(self, start=int(rng.integers(0, period)), period=period)
+        return replace(self, start=int(rng.integers(0, time - self.length + 1)), period=0)
+
+
+class Playback(NamedTuple):
+    """Plays as tensors, for a row each; made on the CPU by ``of``, and moved to where the sounds are.
+
+    Rows that need a treatment are listed, some twice, so that their number is a multiple of 8.
+
+    Attributes:
+        position: first sample and step, shape (2, row), in 2^-24 of a sample.
+        placement: length, start and period, shape (3, row), in samples.
+        repeated: which rows are played again and again, shape (repeated,).
+        moved: which have another speed than 1, shape (moved,).
+        cutoff: of these, shape (moved,): the highest frequency that is left, over Nyquist's.
+        filtered: which have a color or a room, shape (filtered,).
+        color_db: of these, shape (filtered, 6).
+        in_room: which of the filtered have a room, shape (room,).
+        rooms: of these, shape (3, room): decay in s, energy over that of the direct sound, samples of the running mean.
+        seeds: of these, shape (room,).
+        longest_s: of the rooms' decays; 0 where there is no room.
+    """
+
+    position: Int[Tensor, "2 row"]
+    placement: Int[Tensor, "3 row"]
+    repeated: Int[Tensor, " repeated"]
+    moved: Int[Tensor, " moved"]
+    cutoff: Float[Tensor, " moved"]
+    filtered: Int[Tensor, " filtered"]
+    color_db: Float[Tensor, "filtered 6"]
+    in_room: Int[Tensor, " room"]
+    rooms: Float[Tensor, "3 room"]
+    seeds: Int[Tensor, " room"]
+    longest_s: float
+
+    @classmethod
+    def of(cls, plays: Sequence[Play]) -> "Playback":
+        """Put plays together, one for each row."""
+        moved = _padded([row for row, play in enumerate(plays) if play.speed != 1.0 or play.first != 0.0])
+        filtered = _padded([row for row, play in enumerate(plays) if play.room is not None or any(play.color_db)])
+        in_room = _padded([number for number, row in enumerate(filtered) if plays[row].room is not None])
+        rooms = [room for number in in_room if (room := plays[filtered[number]].room) is not None]
+        return cls(
+            torch.tensor([[round(one * 2**_FRACTION) for one in (p.first, p.speed)] for p in plays]).reshape(-1, 2).T,
+            torch.tensor([[p.length, p.start, p.period] for p in plays]).reshape(-1, 3).T,
+            torch.tensor(_padded([row for row, play in enumerate(plays) if play.period]), dtype=torch.int64),
+            torch.tensor(moved, dtype=torch.int64),
+            torch.tensor([min(1.0, 1.0 / abs(plays[row].speed)) for row in moved]),
+            torch.tensor(filtered, dtype=torch.int64),
+            torch.tensor([plays[row].color_db for row in filtered]).reshape(-1, KNOTS),
+            torch.tensor(in_room, dtype=torch.int64),
+            torch.tensor([[r.decay_s, 10.0 ** (r.level_db / 10.0), float(r.smoothing)] for r in rooms])
+            .reshape(-1, 3)
+            .T,
+            torch.tensor([room.seed for room in rooms], dtype=torch.int64),
+            max((room.decay_s for room in rooms), default=0.0),
+        )
+
+
+def _padded(rows: list[int]) -> list[int]:
+    return rows + rows[-1:] * (-len(rows) % _ROWS)
+
+
+def render(
+    sounds: Shaped[Tensor, "row time"], playback: Playback, time: int, sample_rate: int
+) -> Float[Tensor, "row time2"]:
+    """Play sounds.
+
+    Args:
+        sounds: shape (row, time), float32, or int16, which is scaled to -1..1.
+        playback: on the same device.
+        time: samples to return.
+        sample_rate: Hz.
+
+    Returns:
+        Shape (row, time), float32. What rings on after the end is cut off.
+    """
+    waves = sounds.float() / 32768.0 if sounds.dtype == torch.int16 else sounds
+    length, start, period = playback.placement[:, :, None]
+    played = torch.arange(time, device=waves.device)[None] - start
+    if len(playback.repeated):
+        played[playback.repeated] = played[playback.repeated].remainder(period[playback.repeated])
+    there = (played >= 0) & (played < length)
+    placed = waves.gather(1, played.clamp(0, waves.shape[1] - 1))
+    if len(playback.moved):
+        placed[playback.moved] = _moved(waves, playback, played)
+    placed *= there
+    if len(playback.filtered):
+        placed[playback.filtered] = _filtered(placed[playback.filtered], playback, sample_rate)
+    return placed
+
+
+def _moved(waves: Tensor, playback: Playback, played: Tensor) -> Tensor:
+    """Return rows at other speeds: without what would alias, and interpolated between samples twice as dense."""
+    rows = playback.moved
+    size = fast_size(waves.shape[1] + 256)
+    spectrum = torch.fft.rfft(waves[rows], size)
+    frequency = torch.linspace(0.0, 1.0, spectrum.shape[1], device=waves.device)
+    cutoff = playback.cutoff[:, None]
+    spectrum *= torch.where(cutoff < 1.0, ((cutoff - frequency) / (_TAPER * cutoff)).clamp(0.0, 1.0), 1.0) * 2.0
+    dense = torch.fft.irfft(spectrum, 2 * size)
+    first, step = 2 * playback.position[:, rows, None]
+    at = played[rows].clamp(min=0).minimum(playback.placement[0, rows, None] - 1).mul_(step).add_(first)
+    low = (at >> _FRACTION).clamp_(0, dense.shape[1] - 2)
+    share = at.sub_(low << _FRACTION).float().mul_(2.0**-_FRACTION)
+    return torch.lerp(dense.gather(1, low), dense.gather(1, low.add_(1)), share)
+
+
+def _filtered(waves: Tensor, playback: Playback, sample_rate: int) -> Tensor:
+    """Return rows in their colors and rooms."""
+    tail = math.ceil(playback.longest_s * sample_rate)
+    size = fast_size(waves.shape[1] + tail)
+    spectrum = torch.fft.rfft(waves, size) * _gains(playback.color_db, size // 2 + 1)
+    if tail:
+        spectrum[playback.in_room] *= 1.0 + _reverberation(playback, tail, size, sample_rate)
+    filtered: Tensor = torch.fft.irfft(spectrum, size)[:, : waves.shape[1]]
+    return filtered
+
+
+def _gains(color_db: Tensor, bins: int) -> Tensor:
+    """Return gains by bin: linear in dB between the knots, over the octave."""
+    position = torch.log2(torch.linspace(1.0, 2.0**_OCTAVES, bins, device=color_db.device)) / _OCTAVES * (KNOTS - 1)
+    near = (1.0 - (position[None] - torch.arange(KNOTS, device=color_db.device)[:, None]).abs()).clamp(min=0.0)
+    gains: Tensor = torch.exp(color_db @ near * (math.log(10.0) / 20.0))
+    return gains
+
+
+def _reverberation(playback: Playback, time: int, size: int, sample_rate: int) -> Tensor:
+    """Return the spectra of what rooms add to the direct sound."""
+    decay_s, energy, width = playback.rooms[:, :, None]
+    seconds = torch.arange(time, device=decay_s.device)[None] / sample_rate
+    tail = noise(playback.seeds, time) * torch.exp(-3.0 * math.log(10.0) * seconds / decay_s) * (seconds < decay_s)
+    spectrum = torch.fft.rfft(tail, size)
+    angle = torch.linspace(1e-6, math.pi / 2.0, size // 2 + 1, device=decay_s.device)[None]
+    spectrum *= torch.sin(angle * width) / (width * torch.sin(angle))  # the response of a running mean
+    present = torch.view_as_real(spectrum).square().sum(dim=(1, 2))[:, None] * (2.0 / size)
+    scaled: Tensor = spectrum * (energy / present.clamp(min=1e-12)).sqrt()
+    return scaled
+
+
+@lru_cache(maxsize=4)
+def _noise_of(device: torch.device) -> Tensor:
+    return torch.randn(_NOISE + _LONGEST, generator=torch.Generator().manual_seed(0)).to(device)
+
+
+def noise(seeds: Int[Tensor, " row"], time: int) -> Float[Tensor, "row time"]:
+    """Return white noise of variance 1, for each seed (0 to 2^20 - 1) its own stretch of one fixed noise.
+
+    Args:
+        seeds: shape (row,).
+        time: samples, at most 2^20.
+    """
+    stretches: Tensor = _noise_of(seeds.device).unfold(0, time, 1)[seeds]
+    return stretches
+
+
+def add_noise(
+    waves: Float[Tensor, "row time"],
+    snr_db: Float[Tensor, " row"],
+    slope: Float[Tensor, " row"],
+    seeds: Int[Tensor, " row"],
+) -> Float[Tensor, "row time"]:
+    """Add steady noise to sounds.
+
+    Args:
+        waves: shape (row, time).
+        snr_db: energy of the sound over that of the noise, both in the whole row.
+        slope: 0 for white noise, 1 for brown; between them the spectrum falls less.
+        seeds: of the noise, see ``noise``.
+    """
+    size = fast_size(waves.shape[1])
+    spectrum = torch.fft.rfft(noise(seeds, size))
+    falling = torch.arange(1, spectrum.shape[1] + 1, device=waves.device)[None] ** -slope[:, None]
+    colored = torch.fft.irfft(spectrum * falling, size)[:, : waves.shape[1]]
+    level = rms(waves) / rms(colored).clamp(min=1e-10) * torch.pow(10.0, -snr_db / 20.0)
+    noisy: Tensor = waves + colored * level[:, None]
+    return noisy
+
+
+def rms(waves: Float[Tensor, "*row time"]) -> Float[Tensor, "*row"]:
+    """Return the root mean squares."""
+    return waves.square().mean(dim=-1).sqrt()
+
+
+def fast_size(time: int) -> int:
+    """Return the next multiple of 4,096: a length with a large prime factor takes a transform several times as long."""
+    return -(-time // 4_096) * 4_096
 
 
 def equal_energy_gain(
-    first: Float[Tensor, "batch time"], second: Float[Tensor, "batch time"]
-) -> Float[Tensor, "batch 1"]:
-    """Return the gain that brings ``second`` to the energy of ``first``, limited to 0.02..50 (-34..34 dB)."""
+    first: Float[Tensor, "*#batch time"], other: Float[Tensor, "*#batch time"]
+) -> Float[Tensor, "*#batch 1"]:
+    """Return the gain that brings ``other`` to the energy of ``first``, limited to 0.02..50 (-34..34 dB)."""
     wanted = first.square().mean(dim=-1, keepdim=True)
-    present = second.square().mean(dim=-1, keepdim=True).clamp(min=1e-8)
+    present = other.square().mean(dim=-1, keepdim=True).clamp(min=1e-8)
     return torch.sqrt(wanted / present).clamp(0.02, 50.0)
 
 
-def mix_equal_energy(first: Float[Tensor, "batch time"], second: Float[Tensor, "batch time"]) -> Mixture:
-    """Scale ``second`` to the energy of ``first`` and add them. Neither argument is changed."""
-    scaled = second * equal_energy_gain(first, second)
-    return Mixture(mixture=first + scaled, first=first, second=scaled)
+def balance(
+    waves: Float[Tensor, "row time"], slots: Int[Tensor, " row"], levels_db: Float[Tensor, "batch source"]
+) -> Float[Tensor, "batch source time"]:
+    """Bring the sounds of mixtures to equal energy, then each to its level (Chen et al., 2022, Section 3.2).
+
+    Args:
+        waves: rendered, shape (row, time).
+        slots: which sound of which mixture each row is, mixture times sources plus source, shape (row,).
+        levels_db: of each sound against the first, shape (batch, source); the first's are not used.
+
+    Returns:
+        Shape (batch, source, time), zero where a mixture has fewer sounds; their sums are the mixtures.
+    """
+    segments = waves.new_zeros(levels_db.numel(), waves.shape[1])
+    segments[slots] = waves
+    segments = segments.reshape(*levels_db.shape, -1)
+    gains = equal_energy_gain(segments[:, :1], segments) * torch.pow(10.0, levels_db / 20.0)[..., None]
+    gains[:, 0] = 1.0
+    balanced: Tensor = segments * gains
+    return balanced
+
+
+def place(wave: NDArray[np.float32], time: int, rng: np.random.Generator, repeat_share: float) -> NDArray[np.float32]:
+    """Return exactly ``time`` samples of a recording, see ``Play.placed``.
+
+    Args:
+        wave: shape (time,), at least one sample.
+        time: wanted samples.
+        rng: draws.
+        repeat_share: how often a short recording is repeated.
+    """
+    playback = Playback.of([Play(len(wave)).placed(time, rng, repeat_share)])
+    placed: NDArray[np.float32] = render(torch.from_numpy(np.ascontiguousarray(wave))[None], playback, time, 1)[
+        0
+    ].numpy()
+    return placed

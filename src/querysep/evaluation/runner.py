@@ -10,10 +10,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from querysep.errors import DataError, OutputError
-from querysep.evaluation.protocol import Protocol, Row
-from querysep.evaluation.report import report_html
-from querysep.evaluation.results import Identity, ModelFacts, Results, identify, revive
-from querysep.evaluation.tables import markdown
+from querysep.evaluation.protocols.protocol import Protocol, Row
+from querysep.evaluation.report.page import report_html
+from querysep.evaluation.report.results import Identity, ModelFacts, Results, identify, revive
+from querysep.evaluation.report.tables import markdown
 from querysep.io.files import OutputSet, atomic_text, output_error
 from querysep.progress import Progress, silent
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from querysep.separation.config import SeparatorConfig
+from querysep.separation.config import CompactConfig
 from querysep.separation.network import SeparatorNetwork
 from querysep.separation.presence_head import PresenceHead
 
@@ -85,7 +85,9 @@ class UpBlock(ResidualBlock):
 class CompactUnet(SeparatorNetwork):
     """Patches of the magnitude spectrogram in, a sigmoid mask out."""
 
-    def __init__(self, config: SeparatorConfig) -> None:
+    config: CompactConfig
+
+    def __init__(self, config: CompactConfig) -> None:
         super().__init__()
         self.config = config
         *levels, bottom = config.channels

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from querysep.separation.config import SeparatorConfig
+from querysep.separation.config import PaperConfig
 from querysep.separation.network import SeparatorNetwork
 
 
@@ -55,7 +55,7 @@ class UpBlock(nn.Module):
 class PaperUnet(SeparatorNetwork):
     """The published separator; magnitude in, sigmoid mask out."""
 
-    def __init__(self, config: SeparatorConfig) -> None:
+    def __init__(self, config: PaperConfig) -> None:
         super().__init__()
         self.config = config
         *levels, bottom = config.channels

@@ -1,14 +1,29 @@
 """The items of a training as batches: in order, whatever the number of workers and processes, and after a cut."""
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from querysep.errors import ConfigError
 from querysep.training.config import TrainingConfig
+
+
+class Items(Protocol):
+    """What a training draws from; there is no end of it."""
+
+    def batch(self, indices: Sequence[int]) -> Any:
+        """Return the items of some indices as one batch."""
+        ...
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    """Wait."""
+    while not condition():
+        time.sleep(0.5)
 
 
 @dataclass(frozen=True)
@@ -39,7 +54,7 @@ class _Batches(IterableDataset[Any]):
     It has no length: Lightning would count the batches of earlier sittings against it and start over too early.
     """
 
-    def __init__(self, items: Dataset[Any], done: int, config: TrainingConfig, crowd: Crowd) -> None:
+    def __init__(self, items: Items, done: int, config: TrainingConfig, crowd: Crowd) -> None:
         self._items = items
         self._done, self._steps, self._size = done, config.steps, config.batch_size
         self._crowd = crowd
@@ -50,11 +65,10 @@ class _Batches(IterableDataset[Any]):
         part = self._size // self._crowd.size
         for step in range(self._done + number, self._steps, workers):
             first = step * self._size + self._crowd.rank * part
-            for index in range(first, first + part):
-                yield self._items[index]
+            yield self._items.batch(range(first, first + part))
 
 
-def item_loader(items: Dataset[Any], done: int, config: TrainingConfig, crowd: Crowd | None = None) -> DataLoader[Any]:
+def item_loader(items: Items, done: int, config: TrainingConfig, crowd: Crowd | None = None) -> DataLoader[Any]:
     """Return the batches of all steps after ``done``, in order, whatever the number of workers.
 
     Raises:
@@ -68,7 +82,7 @@ def item_loader(items: Dataset[Any], done: int, config: TrainingConfig, crowd: C
         )
     return DataLoader(
         _Batches(items, done, config, crowd),
-        batch_size=config.batch_size // crowd.size,
+        batch_size=None,
         num_workers=config.workers,
         multiprocessing_context="fork" if config.workers else None,
     )

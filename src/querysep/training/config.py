@@ -30,6 +30,13 @@ class TrainingConfig(BaseModel):
     seed: int = Field(1, ge=0, description="of items and weights")
     checkpoint_steps: int = Field(250, gt=0, description="steps between two checkpoints")
     validation_steps: int = Field(500, gt=0, description="steps between two looks at the validation side")
+    augmentation: Literal["vary", "none"] = Field("vary", description="none: sounds are only placed")
+    speed_share: float = Field(0.5, ge=0, le=1, description="sounds that are played faster or slower")
+    speed_octaves: float = Field(1 / 3, ge=0, le=2, description="by up to so much")
+    color_share: float = Field(0.5, ge=0, le=1, description="sounds that are filtered by a smooth curve")
+    color_db: float = Field(8.0, ge=0, description="of up to so much up or down")
+    repeat_share: float = Field(0.5, ge=0, le=1, description="short sounds that are repeated; the others stand alone")
+    room_share: float = Field(0.0, ge=0, le=1, description="sounds that are in a made-up room")
     patience: int = Field(
         0, ge=0, description="stop after so many looks without a better one; 0: never. The best weights are kept"
     )
@@ -40,7 +47,7 @@ class DetectorTraining(TrainingConfig):
 
     segment_s: float = Field(2.0, gt=0, description="length of an item")
     mix_share: float = Field(0.5, ge=0, le=1, description="items that are two clips mixed, with both clips' labels")
-    room_share: float = Field(0.3, ge=0, le=1, description="items that sound as in a made-up room")
+    room_share: float = Field(0.3, ge=0, le=1, description="sounds that are in a made-up room")
     head_only: bool = Field(
         False, description="only the layer of the classes learns, and the start keeps its classes and latent embeddings"
     )
@@ -60,6 +67,11 @@ class SeparatorTraining(TrainingConfig):
     optimizer: Literal["adamw", "muon"] = Field("muon", description="muon: kernels take orthogonal steps")
     learning_rate: float = Field(5e-3, gt=0, description="largest; a short rise, then a cosine; for adamw rather 1e-3")
     ema_decay: float = Field(0.999, ge=0, lt=1, description="of the averaged weights that are kept at the end")
+    loss: Literal["snr", "absolute"] = Field(
+        "snr", description="of the masks; absolute: the mean absolute error of the waveform, as in the paper"
+    )
+    mixture_s: float | None = Field(None, gt=0, description="length of a mixture; None: that of the anchors")
+    repeat_share: float = Field(0.35, ge=0, le=1, description="short sounds that are repeated; the others stand alone")
     mixing: Literal["random", "paper"] = Field(
         "random", description="paper: always two segments of equal energy, whatever sources and gain_db say"
     )
@@ -83,7 +95,6 @@ class SeparatorTraining(TrainingConfig):
     alone_share: float = Field(
         0.0, ge=0, le=1, description="mixtures of one segment alone: its query asks for all of it, another for nothing"
     )
-    room_share: float = Field(0.0, ge=0, le=1, description="segments that are heard in a made-up room")
     query_noise: float = Field(
         0.0, ge=0, description="noise on the queries' embeddings, in standard deviations over the anchors"
     )

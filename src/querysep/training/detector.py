@@ -3,13 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.utils.data import Dataset
 from torchmetrics.functional.classification import multilabel_average_precision
 
 from querysep.data.recordings import Recordings
@@ -20,12 +18,13 @@ from querysep.detection.yamnet import Yamnet, load_yamnet
 from querysep.errors import ConfigError, DataError
 from querysep.model import TrainedDetector, save_detector
 from querysep.progress import Progress, silent
-from querysep.training.balance import trainable
+from querysep.training.augmentations import Augmentation
 from querysep.training.batches import Crowd
 from querysep.training.config import DetectorTraining
-from querysep.training.detector_items import DetectorItems
-from querysep.training.lessons import listen
+from querysep.training.lessons import Lesson, Lessons, teach
 from querysep.training.runner import QueryModule, run
+from querysep.training.sampler import trainable
+from querysep.training.weak_clips import WeakBatch, WeakClips
 
 _MASKED_MELS, _MASKED_FRAMES = 12, 40
 _VALIDATED = 12  # recordings of a class
@@ -122,19 +121,17 @@ class DetectorModule(QueryModule[Htsat]):
             return {}
         return {"validation_map": mean_average_precision(self.average, self._validation)}
 
-    def batch_loss(self, batch: Any) -> Tensor:
-        """Return the loss of (wave (batch, time), labels (batch, class)), or of a batch of ``Lessons``."""
+    def batch_loss(self, batch: WeakBatch | Lesson) -> Tensor:
+        """Return the loss of a batch."""
         if self.training_config.head_only:
             self.network.eval()  # its averages and dropout stay out of it
-        if not self._taught:
-            wave, labels = batch
-            with torch.no_grad():
-                spectrogram = self.network.log_mel(wave)
-            return self._label_loss(self.network.classify(_mask_stripes(spectrogram)), labels)
-        spectrogram, labels, scores, latents = batch
-        detection = self.network.classify(_mask_stripes(spectrogram))
-        return self._label_loss(detection, labels) + self.training_config.teacher_weight * self._teacher_loss(
-            detection.latent.float(), labels, scores, _centred(latents)
+        if isinstance(batch, WeakBatch):
+            with torch.no_grad(), torch.autocast(batch.sounds.device.type, enabled=False):
+                spectrogram = self.network.log_mel(batch.waves())
+            return self._label_loss(self.network.classify(_mask_stripes(spectrogram)), batch.labels)
+        detection = self.network.classify(_mask_stripes(batch.spectrogram))
+        return self._label_loss(detection, batch.labels) + self.training_config.teacher_weight * self._teacher_loss(
+            detection.latent.float(), batch.labels, batch.scores, _centered(batch.latents)
         )
 
     def _label_loss(self, detection: Detection, labels: Tensor) -> Tensor:
@@ -154,7 +151,7 @@ class DetectorModule(QueryModule[Htsat]):
         return loss
 
 
-def _centred(latents: Tensor) -> Tensor:
+def _centered(latents: Tensor) -> Tensor:
     """Return the roots of a teacher's embeddings less their mean.
 
     As they are, or whitened, they group recordings of one class less well (retrieval mAP on 713 training clips: 0.336;
@@ -198,6 +195,8 @@ def train_detector(
     folder: Path,
     start: TrainedDetector | None = None,
     progress: Progress = silent,
+    *,
+    augment: Augmentation | None = None,
 ) -> Path:
     """Train a detector on the train side of a data set; resumes in the same folder.
 
@@ -208,6 +207,7 @@ def train_detector(
         folder: checkpoints, log, and at the end ``detector/`` with the averaged weights.
         start: weights to begin from; classes that it knows keep theirs.
         progress: told after each step.
+        augment: varies sounds; None: as ``training.augmentation`` says.
 
     Returns:
         The folder with the weights.
@@ -235,9 +235,10 @@ def train_detector(
     validation = choose_validation(recordings, labels, training.segment_s)
     asked = [labels.index(label) for label in sorted(found)] if kept else None
     module = DetectorModule(network, training, teacher, validation, asked)
-    items: Dataset[Any] = DetectorItems(recordings, members, labels, training)
+    clips = WeakClips(recordings, members, labels, training, augment)
+    items: WeakClips | Lessons = clips
     if teacher is not None:
-        items = listen(items, network, teacher, training, folder / "lessons", progress)
+        items = teach(clips, network, teacher, training, folder / "lessons", progress)
     trained = run(module, items, folder, progress)
     weights = folder / "detector"
     if Crowd.here().rank == 0:

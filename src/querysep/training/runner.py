@@ -15,11 +15,10 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import Dataset
 
 from querysep.errors import DataError
 from querysep.progress import Progress
-from querysep.training.batches import Crowd, item_loader
+from querysep.training.batches import Crowd, Items, item_loader
 from querysep.training.callbacks import BEST_NAME, Report, Validation
 from querysep.training.config import TrainingConfig
 from querysep.training.muon import Muon
@@ -202,7 +201,7 @@ def _lightning_hushed() -> Iterator[None]:
 @_lightning_hushed()
 def run(
     module: QueryModule[NetworkT],
-    items: Dataset[Any],
+    items: Items,
     folder: Path,
     progress: Progress,
 ) -> NetworkT:
@@ -210,7 +209,7 @@ def run(
 
     Args:
         module: the network with its loss.
-        items: numbered without end; step s takes the items from s * batch_size on.
+        items: step s takes those from s * batch_size on.
         folder: for checkpoints and the log (metrics.csv).
         progress: told after each step.
 

@@ -1,41 +1,139 @@
 """Training the separator on pairs of anchor segments."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torchmetrics.functional.classification import binary_auroc
 
 from querysep.anchors.catalog import Catalog, read_catalog
 from querysep.anchors.label_bank import joined, label_bank
-from querysep.dsp.stft import stft
+from querysep.anchors.relations import AnchorRelations
+from querysep.dsp.stft import istft, stft
 from querysep.errors import DataError
 from querysep.model import Model, ModelConfig, ModelShape, TrainedDetector, save_model
 from querysep.progress import Progress, silent
 from querysep.separation.build import build_separator
 from querysep.separation.config import SeparatorConfig
 from querysep.separation.network import SeparatorNetwork
+from querysep.training.augmentations import Augmentation
 from querysep.training.batches import Crowd
-from querysep.training.beginning import begin_from, same_embeddings
 from querysep.training.config import SeparatorTraining
-from querysep.training.losses import compressed_error, presence_loss
-from querysep.training.rivals import Rivals, pairs_of
 from querysep.training.runner import QueryModule, is_begun, run
-from querysep.training.separator_items import Item, SeparatorItems, validation_items
+from querysep.training.sampler import SAMPLERS, MixtureBatch, Mixtures, Sampler, queries_present, validation_mixtures
+from querysep.training.start import begin_from, same_embeddings
 from querysep.training.variations import vary_catalog
 
 _VALIDATED = 200  # mixtures: of two weights that differ by 0.2 dB, 64 often choose the wrong ones
 _BATCH = 8
+_COMPRESSION, _LEAST_POWER, _LEAST_MASK = 0.3, 1e-12, 1e-5
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a network answered to a batch, and what it should have: all that a loss may need.
+
+    Attributes:
+        mask: of both queries of each mixture, shape (batch, 2, freq, frame).
+        mixture: spectrogram, shape (batch, 1, freq, frame), complex.
+        targets: spectrograms of what was asked for, shape (batch, 2, freq, frame), complex; 0 where silence is right.
+        wanted: shape (batch, 2), 0 where silence is right, else 1.
+        config: of the network.
+    """
+
+    mask: Tensor
+    mixture: Tensor
+    targets: Tensor
+    wanted: Tensor
+    config: SeparatorConfig
+
+    @cached_property
+    def power(self) -> Tensor:
+        """Of the mixture, shape (batch, 1, freq, frame)."""
+        return _product(self.mixture, self.mixture)
+
+    @cached_property
+    def target_power(self) -> Tensor:
+        """Of the targets, shape (batch, 2, freq, frame)."""
+        return _product(self.targets, self.targets)
+
+
+Loss = Callable[[Answers, SeparatorTraining], Tensor]
+"""Takes answers and the settings, and returns the mean loss; chosen by its name in the settings, or given."""
+
+
+def snr_loss(answers: Answers, training: SeparatorTraining) -> Tensor:
+    """Return the energy of the error over that of the mixture, in dB, with a floor.
+
+    The error is taken between spectrograms: with a mixture of fixed level, it is the SNR up to a constant, it is finite
+    where silence is right, and it needs no inverse transform.
+    """
+    mask, shared = answers.mask, _product(answers.targets, answers.mixture)
+    # |target - mask * mixture|^2, without complex numbers in what the gradient goes through
+    error = (mask * (mask * answers.power - 2.0 * shared) + answers.target_power).sum(dim=(2, 3)).clamp(min=0.0)
+    floor = error.new_tensor(training.floors)[answers.wanted.long()]
+    energy = answers.power.sum(dim=(2, 3)).clamp(min=1e-8)
+    return (10.0 * torch.log10(error / energy + floor)).mean()
+
+
+def absolute_loss(answers: Answers, training: SeparatorTraining) -> Tensor:
+    """Return the mean absolute error of the waveform, as in the paper; over that of the mixture, as levels vary."""
+    config, spectrogram = answers.config, answers.mixture
+    time = (spectrogram.shape[-1] - 1) * config.hop
+    error = istft((spectrogram * answers.mask - answers.targets).flatten(0, 1), config.n_fft, config.hop, time)
+    level = istft(spectrogram[:, 0], config.n_fft, config.hop, time).abs().mean(dim=1).clamp(min=1e-6)
+    return 20.0 * (error.abs().mean(dim=1) / level.repeat_interleave(2)).mean()
+
+
+LOSSES: Mapping[str, Loss] = {"snr": snr_loss, "absolute": absolute_loss}
+
+
+def compressed_error(answers: Answers) -> Tensor:
+    """Return the mean squared error between magnitudes to the power of 0.3, the mixture's level being 1.
+
+    What is soft beside what is loud counts more in it than in the error's energy (power-law compression, as in Ephrat
+    et al., 2018).
+    """
+    power = answers.power
+    relative, wanted = (
+        (one / power.mean(dim=(2, 3), keepdim=True).clamp(min=1e-10)).clamp(min=_LEAST_POWER).pow(0.5 * _COMPRESSION)
+        for one in (power, answers.target_power)
+    )
+    estimate = answers.mask.clamp(min=_LEAST_MASK).pow(_COMPRESSION) * relative
+    return (estimate - wanted).square().mean()
+
+
+def presence_loss(logits: Tensor, known: Tensor) -> Tensor:
+    """Return the cross-entropy of presence, where present and absent queries count alike.
+
+    Args:
+        logits: any shape.
+        known: same shape: 1, 0, or NaN where a logit does not count.
+    """
+    there, absent = (known == 1).float(), (known == 0).float()
+    losses = functional.binary_cross_entropy_with_logits(logits.float(), there, reduction="none")
+    # weighted, not picked: a GPU need not be waited for
+    return torch.stack([(losses * one).sum() / one.sum().clamp(min=1.0) for one in (there, absent)]).mean()
+
+
+def _product(one: Tensor, other: Tensor) -> Tensor:
+    """Return the real part of one times the conjugate of the other."""
+    return one.real * other.real + one.imag * other.imag
 
 
 class SeparatorModule(QueryModule[SeparatorNetwork]):
-    """Energy of the error over that of the mixture, in dB with a floor, for both queries of each mixture.
+    """The separator under training: mixtures are rendered where it is, and both queries of each are answered.
 
-    The error is taken between spectrograms: with a mixture of fixed level, it is the SNR up to a constant, it is
-    finite where the answer is silence, and it needs no inverse transform.
+    Args:
+        network: the separator.
+        training: settings.
+        validation: mixtures that the averaged weights are measured on.
+        relations: of the catalog's anchors; None: presence is not trained.
+        loss: of the masks; None: as ``training.loss`` says.
     """
 
     network: SeparatorNetwork
@@ -45,108 +143,81 @@ class SeparatorModule(QueryModule[SeparatorNetwork]):
         self,
         network: SeparatorNetwork,
         training: SeparatorTraining,
-        validation: Sequence[Item] = (),
-        rivals: Rivals | None = None,
+        validation: MixtureBatch | None = None,
+        relations: AnchorRelations | None = None,
+        loss: Loss | None = None,
     ) -> None:
         super().__init__(network, training)
-        self._validation = tuple(validation)
-        self._rivals = rivals
+        self._validation, self._relations = validation, relations
+        self._loss = loss or LOSSES[training.loss]
 
     def validate(self) -> dict[str, float]:
         """Return the mean SDR improvement on the validation side, dB, and how well presence is told (AUC), if it is."""
-        if not self._validation:
-            return {}
-        figures = {"validation_sdri_db": mean_sdri_db(self.average, self._validation)}
-        if self._rivals is not None:
-            figures |= presence_auc(self.average, self._validation, self._rivals)
-        return figures
+        return validation_figures(self.average, self._validation, self._relations) if self._validation else {}
 
-    def batch_loss(self, batch: Any) -> Tensor:
-        """Return the loss of a batch of ``Mix``: segments (batch, source, time), conditions (batch, 2, condition_dim).
-
-        And which of the two queries are in the mixture: wanted (batch, 2).
-        """
-        segments, conditions, wanted, anchors = batch
+    def batch_loss(self, batch: MixtureBatch) -> Tensor:
+        """Return the loss of a batch."""
         config = self.network.config
-        with torch.no_grad(), torch.autocast(segments.device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(batch.sounds.device.type, enabled=False):
+            segments = batch.segments()
             if segments.shape[1] > 2:
-                # The rest is never asked for, so it needs one transform only.
+                # What is never asked for needs one transform only.
                 segments = torch.cat((segments[:, :2], segments[:, 2:].sum(dim=1, keepdim=True)), dim=1)
             sources = stft(segments, config.n_fft, config.hop)
-            mixture = sources.sum(dim=1)
-            targets = sources[:, :2] * wanted[:, :, None, None]
-            shared = _product(targets, mixture[:, None])
-            target_power, power = _product(targets, targets), _product(mixture, mixture)[:, None]
-        mask, logits = answers_for_pairs(self.network, power[:, 0].sqrt(), conditions)
-        mask = mask.reshape(-1, 2, *mask.shape[1:])
-        # |target - mask * mixture|^2, without complex numbers in what the gradient goes through
-        error = (mask * (mask * power - 2.0 * shared) + target_power).sum(dim=(2, 3)).clamp(min=0.0).flatten()
-        floor = error.new_tensor(self.training_config.floors)[wanted.flatten().long()]
-        energy = power.sum(dim=(2, 3)).clamp(min=1e-8).repeat_interleave(2)
-        loss = (10.0 * torch.log10(error / energy + floor)).mean()
+            mixture = sources.sum(dim=1, keepdim=True)
+            targets = sources[:, :2] * batch.wanted[:, :, None, None]
+        mask, logits = answers_for_pairs(self.network, mixture[:, 0].abs(), batch.conditions)
+        answers = Answers(mask.reshape(-1, 2, *mask.shape[1:]), mixture, targets, batch.wanted, config)
+        loss = self._loss(answers, self.training_config)
         if self.training_config.compressed_weight:
-            loss = loss + self.training_config.compressed_weight * compressed_error(mask, power, target_power)
-        if logits is None or self._rivals is None:
+            loss = loss + self.training_config.compressed_weight * compressed_error(answers)
+        if logits is None or self._relations is None:
             return loss
-        known = pairs_of(anchors, wanted, self._rivals).to(logits.device)
+        known = queries_present(batch.anchors, batch.wanted, self._relations).to(logits.device)
         return loss + self.training_config.presence_weight * presence_loss(logits, known)
 
 
-def _product(one: Tensor, other: Tensor) -> Tensor:
-    """Return the real part of one times the conjugate of the other."""
-    return one.real * other.real + one.imag * other.imag
-
-
 @torch.no_grad()
-def mean_sdri_db(network: SeparatorNetwork, items: Sequence[Item]) -> float:
-    """Return by how much the SNR over the whole length gets better, in the mean over both queries of each mixture.
+def validation_figures(
+    network: SeparatorNetwork, mixtures: MixtureBatch, relations: AnchorRelations | None = None
+) -> dict[str, float]:
+    """Return how well a separator does.
 
     Args:
-        network: a separator, in eval mode.
-        items: mixtures whose queries are all in them.
+        network: in eval mode.
+        mixtures: on the CPU; both queries of each are in it.
+        relations: of their anchors; None: presence is not measured.
+
+    Returns:
+        ``validation_sdri_db``: by how much the SNR over the whole length gets better, in the mean over the queries;
+        ``validation_presence_auc``: how often a query that is there scores above one that is not (torchmetrics), where
+        the network tells presence.
     """
     device = next(network.parameters()).device
-    improvements = []
-    for first in range(0, len(items), _BATCH):
-        segments, conditions, _ = (
-            torch.stack(parts).to(device) for parts in list(zip(*items[first : first + _BATCH], strict=True))[:3]
-        )
-        mixtures = segments.sum(dim=1, keepdim=True).repeat_interleave(2, dim=0)
-        targets = segments[:, :2].flatten(0, 1)[:, None]
-        estimates = network(mixtures, conditions.flatten(0, 1)).float()
-        before, after = ((targets - guess).square().sum(dim=(1, 2)) for guess in (mixtures, estimates))
+    config, segments = network.config, mixtures.segments()
+    improvements, logits = [], []
+    for part, conditions in zip(torch.split(segments, _BATCH), torch.split(mixtures.conditions, _BATCH), strict=True):
+        mixture = part.sum(dim=1, keepdim=True).repeat_interleave(2, dim=0).to(device)
+        targets = part[:, :2].flatten(0, 1)[:, None].to(device)
+        estimates = network(mixture, conditions.flatten(0, 1).to(device)).float()
+        before, after = ((targets - one).square().sum(dim=(1, 2)) for one in (mixture, estimates))
         improvements.append(10.0 * torch.log10(before.clamp(min=1e-12) / after.clamp(min=1e-12)))
-    return float(torch.cat(improvements).mean())
+        if relations is not None:
+            encoded = network.listen(stft(mixture[::2, 0], config.n_fft, config.hop).abs())
+            scores = network.presence_logits(encoded, mixtures.conditions.flatten(0, 1).to(device))
+            logits += [] if scores is None else [scores.float().cpu()]
+    figures = {"validation_sdri_db": float(torch.cat(improvements).mean())}
+    if relations is not None and logits:
+        known = queries_present(mixtures.anchors, mixtures.wanted, relations)
+        counted = ~known.isnan()
+        figures["validation_presence_auc"] = float(binary_auroc(torch.cat(logits)[counted], known[counted].int()))
+    return figures
 
 
-@torch.no_grad()
-def presence_auc(network: SeparatorNetwork, items: Sequence[Item], rivals: Rivals) -> dict[str, float]:
-    """Return how often a query that is there scores above one that is not, by torchmetrics; empty if none is scored.
-
-    Args:
-        network: a separator, in eval mode.
-        items: mixtures.
-        rivals: of the items' anchors.
-    """
-    device = next(network.parameters()).device
-    segments, conditions, wanted, anchors = (torch.stack(parts) for parts in zip(*items, strict=True))
-    config = network.config
-    logits = []
-    for part in torch.split(segments.sum(dim=1), _BATCH):
-        magnitude = stft(part.to(device), config.n_fft, config.hop).abs()
-        scores = network.presence_logits(network.listen(magnitude), conditions.flatten(0, 1).to(device))
-        if scores is None:
-            return {}
-        logits.append(scores.float().cpu())
-    known = pairs_of(anchors, wanted, rivals)
-    counted = ~known.isnan()
-    return {"validation_presence_auc": float(binary_auroc(torch.cat(logits)[counted], known[counted].int()))}
-
-
-def _validation(catalog: Catalog) -> list[Item]:
-    """Return fixed mixtures of the validation side; none where it has not two classes."""
+def _validation(catalog: Catalog) -> MixtureBatch | None:
+    """Return fixed mixtures of the validation side; None where it has not two classes."""
     classes = {anchor.label for anchor in catalog.anchors if anchor.split == "validation"}
-    return validation_items(catalog, _VALIDATED, seed=0) if len(classes) > 1 else []
+    return validation_mixtures(catalog, _VALIDATED, seed=0) if len(classes) > 1 else None
 
 
 def answers_for_pairs(network: SeparatorNetwork, magnitude: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -187,6 +258,10 @@ def train_separator(
     progress: Progress = silent,
     *,
     start: Model | None = None,
+    build: Callable[[SeparatorConfig], SeparatorNetwork] = build_separator,
+    sampler: Sampler | None = None,
+    augment: Augmentation | None = None,
+    loss: Loss | None = None,
 ) -> Path:
     """Train a separator on an anchor catalog; resumes in the same folder.
 
@@ -200,6 +275,10 @@ def train_separator(
         progress: told after each step.
         start: a model whose separator to begin from; if its detector gives the same latent embeddings, its label bank
             is taken over for the classes that the catalog has not.
+        build: makes the network; a variant is saved as weights of the same shape, and loaded by the same function.
+        sampler: plans the mixtures; None: as ``training.mixing`` says.
+        augment: varies sounds; None: as ``training.augmentation`` says.
+        loss: of the masks; None: as ``training.loss`` says.
 
     Returns:
         The folder with the weights.
@@ -222,15 +301,15 @@ def train_separator(
             f"{detector.hash}). Mine again with this detector."
         )
     torch.manual_seed(training.seed)
-    network = build_separator(shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = build(shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if start is not None and not is_begun(folder):
         begin_from(network, start, catalog)
     varied = catalog
     if training.variations or training.noisy_query_share:
         varied = vary_catalog(catalog, detector.network, training.variations, folder / "variations", progress)
-    items = SeparatorItems(varied, training)
-    module = SeparatorModule(network, training, _validation(catalog), items.rivals)
-    trained = run(module, items, folder, progress)
+    planned = (sampler or SAMPLERS[training.mixing])(varied, training, "train", augment)
+    module = SeparatorModule(network, training, _validation(catalog), planned.relations, loss)
+    trained = run(module, Mixtures(planned), folder, progress)
     model = folder / "model"
     if Crowd.here().rank:
         return model  # the first process writes it

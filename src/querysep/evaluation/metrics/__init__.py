@@ -1,0 +1,1 @@
+"""What separations and detections are measured by: figures of arrays, and the cost in time and memory."""

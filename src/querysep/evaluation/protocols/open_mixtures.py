@@ -1,0 +1,319 @@
+"""Test mixtures of a data set: two or three sounds at equal energy, music with its stems, speech over music."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+
+from querysep.data.manifest import Clip, is_rendered
+from querysep.data.multitrack import MULTITRACK, Multitrack, is_stem, read_multitracks, read_stems
+from querysep.data.opening import open_recordings
+from querysep.dsp.mixing import place
+from querysep.errors import DataError
+from querysep.evaluation.protocols.protocol import hash_clips
+from querysep.queries.segments import cut_segments
+from querysep.types import Audio, FloatArray
+
+SAMPLE_RATE = 32_000
+SHORTEST_S, LONGEST_S = 2.0, 10.0
+LEAD_S = 2.0
+_SHORTEST_CLIP_S = 0.25
+_TRIES = 200
+_PEAK = 0.9
+
+Kind = Literal["seen", "held-out", "three sources", "stems", "speech over music", "clean"]
+_GROUPS: Mapping[Kind, tuple[str, ...]] = {
+    "seen": ("seen", "seen"),
+    "held-out": ("held-out", "seen beside held-out"),
+    "three sources": ("three sources",) * 3,
+    "speech over music": ("speech over music", "music under speech"),
+    "clean": ("clean",),
+}
+
+
+@dataclass(frozen=True)
+class Stem:
+    """One of the sounds of a mixture.
+
+    Attributes:
+        label: its class.
+        group: what a query for it counts towards.
+        clip: path of its recording.
+        wave: as it is in the mixture, shape (time,).
+        lead: what may stand alone before the mixture, shape (time2,): what comes before in the recording, or else the
+            loudest stretch of ``wave`` once more.
+        examples: clips that may be its query, by index; those of other origins first.
+    """
+
+    label: str
+    group: str
+    clip: str
+    wave: FloatArray
+    lead: FloatArray
+    examples: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class OpenMixture:
+    """Sounds together.
+
+    Attributes:
+        wave: their sum, shape (time,).
+        stems: those that are queried.
+        absent: index of a clip of a class that is not there; None where none is queried.
+    """
+
+    wave: FloatArray
+    stems: tuple[Stem, ...]
+    absent: int | None = None
+
+
+class OpenMixtures:
+    """Draws mixtures from the test split; mixture i of a kind is the same for one seed.
+
+    Args:
+        data: a data set of any layout; stems need ``multitrack.jsonl`` beside its manifest.
+        seed: of the choice.
+
+    Attributes:
+        clips: the test clips.
+        seen: indices of the clips of each class that has two and that training may see.
+        held_out: the same of classes kept out of training.
+        kinds: the kinds of mixture that the data set has sounds for.
+        data_hash: of the list of test recordings.
+
+    Raises:
+        DataError: fewer than two classes have two usable recordings.
+    """
+
+    def __init__(self, data: str | Path, seed: int = 0) -> None:
+        self._seed = seed
+        self._recordings = open_recordings(data, SAMPLE_RATE, split="test")
+        self._audible: dict[int, bool] = {}
+        self.clips: Sequence[Clip] = self._recordings.clips
+        by_class: dict[str, list[int]] = {}
+        for index, clip in enumerate(self.clips):
+            if clip.duration_s >= _SHORTEST_CLIP_S and not _belongs_to_a_piece(clip):
+                by_class.setdefault(clip.labels[0], []).append(index)
+        usable = {label: indices for label, indices in sorted(by_class.items()) if len(indices) >= 2}
+        self.held_out = {label: some for label, some in usable.items() if self.clips[some[0]].held_out}
+        self.seen = {label: some for label, some in usable.items() if label not in self.held_out}
+        if len(self.seen) < 2:
+            raise DataError(f"'{data}' has too few test classes with two recordings; the protocol needs 2.")
+        speech = {label: some for label, some in self.seen.items() if "Speech" in self.clips[some[0]].labels}
+        music = {label: some for label, some in self.seen.items() if label == "Music"}
+        self._pools: dict[Kind, tuple[dict[str, list[int]], ...]] = {
+            "seen": (self.seen, self.seen),
+            "held-out": (self.held_out, self.seen),
+            "three sources": (self.seen,) * 3,
+            "speech over music": (speech, music),
+            "clean": (self.seen,),
+        }
+        self._music = MusicMixtures(data, self.clips)
+        self.kinds: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if self._has(kind))
+        self.data_hash = hash_clips(self.clips, (piece.model_dump_json() for piece in self._music.pieces))
+
+    def _has(self, kind: Kind) -> bool:
+        if kind == "three sources" and len(self.seen) < 3:
+            return False
+        return bool(self._music.pieces) if kind == "stems" else all(self._pools[kind])
+
+    def draw(self, kind: Kind, index: int) -> OpenMixture:
+        """Return a mixture.
+
+        Args:
+            kind: one of ``kinds``.
+            index: from 0; any number of them can be had.
+
+        Raises:
+            DataError: the recordings are too quiet, too alike or cannot be read.
+        """
+        rng = np.random.default_rng([self._seed, get_args(Kind).index(kind), index])
+        time = int(rng.integers(round(SHORTEST_S * SAMPLE_RATE), round(LONGEST_S * SAMPLE_RATE) + 1))
+        if kind == "stems":
+            return self._music.draw(index, time, rng)
+        for _ in range(_TRIES):
+            drawn = self._try(kind, time, rng)
+            if drawn is not None:
+                return drawn
+        raise DataError("The test split is too small, too quiet or too much alike to draw mixtures from.")
+
+    def _try(self, kind: Kind, time: int, rng: np.random.Generator) -> OpenMixture | None:
+        chosen = [self._choose(classes, rng) for classes in self._pools[kind]]
+        if not self._unrelated(chosen):
+            return None
+        placed: list[tuple[FloatArray, FloatArray]] = []
+        for index in chosen:
+            placed.append(self._place(index, time, placed[0][0] if placed else None, rng))
+        energies = [_energy(wave) for wave, _ in placed]
+        if min(energies) < 1e-9 * time:
+            return None
+        gains = [np.sqrt(energies[0] / energy) for energy in energies]
+        mixture: FloatArray = np.sum([gain * wave for gain, (wave, _) in zip(gains, placed, strict=True)], axis=0)
+        scale = min(1.0, _PEAK / float(np.abs(mixture).max()))
+        stems = tuple(
+            Stem(
+                self.clips[index].labels[0],
+                group,
+                self.clips[index].path,
+                (wave * scale * gain).astype(np.float32),
+                (lead * scale * gain).astype(np.float32),
+                self._examples(index, rng),
+            )
+            for index, gain, (wave, lead), group in zip(chosen, gains, placed, _GROUPS[kind], strict=True)
+        )
+        whole: FloatArray = np.sum([stem.wave for stem in stems], axis=0, dtype=np.float32)
+        return OpenMixture(whole, stems, self._absent(chosen, rng) if kind == "seen" else None)
+
+    def _unrelated(self, chosen: Sequence[int]) -> bool:
+        """Say that none of the clips is of another's class, or of a kind of it."""
+        clips = [self.clips[index] for index in chosen]
+        return not any(one.labels[0] in other.labels for one in clips for other in clips if one is not other) and len(
+            {clip.path for clip in clips}
+        ) == len(clips)
+
+    def _choose(self, classes: dict[str, list[int]], rng: np.random.Generator) -> int:
+        indices = classes[list(classes)[int(rng.integers(len(classes)))]]
+        return indices[int(rng.integers(len(indices)))]
+
+    def _absent(self, chosen: Sequence[int], rng: np.random.Generator) -> int | None:
+        for _ in range(_TRIES):
+            index = self._choose(self.seen, rng)
+            if self._unrelated([*chosen, index]) and self.audible(index):
+                return index
+        return None
+
+    def _place(
+        self, index: int, time: int, first: FloatArray | None, rng: np.random.Generator
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return a wave of the wanted length, and what may stand before it.
+
+        A random cut of a long recording; a short one among silence, where the first sound of the mixture sounds.
+        """
+        sound, lead = self.read(index), round(LEAD_S * SAMPLE_RATE)
+        if len(sound) < time:
+            wave = place(sound, time, rng, repeat_share=0.0) if first is None else _place_upon(sound, first, rng)
+            return wave, loudest(wave, LEAD_S)
+        start = int(rng.integers(0, len(sound) - time + 1))
+        wave, before = sound[start : start + time], sound[max(0, start - lead) : start]
+        if len(before) == lead and _energy(before) / lead > 0.1 * _energy(wave) / time:
+            return wave, before
+        return wave, loudest(wave, LEAD_S)
+
+    def _examples(self, index: int, rng: np.random.Generator) -> tuple[int, ...]:
+        clip = self.clips[index]
+        classes = self.held_out if clip.labels[0] in self.held_out else self.seen
+        others = [int(one) for one in rng.permutation(classes[clip.labels[0]]) if self.clips[one].path != clip.path]
+        return tuple(sorted(others, key=lambda one: self.clips[one].origin == clip.origin))
+
+    def read(self, index: int) -> FloatArray:
+        """Return a whole recording, shape (time,)."""
+        return self._recordings.read(index).astype(np.float32) / np.float32(32768.0)
+
+    def audible(self, index: int) -> bool:
+        """Say whether a recording can be an example: whether anything but silence is in it."""
+        if index not in self._audible:
+            sound = Audio(self.read(index)[None], SAMPLE_RATE)
+            self._audible[index] = bool(len(cut_segments(sound, SAMPLE_RATE).waves))
+        return self._audible[index]
+
+    def examples(self, stem: Stem, count: int = 1) -> list[int]:
+        """Return the first examples of a stem that are not silent, as many as there are up to ``count``."""
+        found: list[int] = []
+        for index in stem.examples:
+            if len(found) == count:
+                break
+            if self.audible(index):
+                found.append(index)
+        return found
+
+
+def loudest(wave: FloatArray, seconds: float) -> FloatArray:
+    """Return the stretch of a wave with the most energy, to 50 ms; all of a shorter wave."""
+    size, step = round(seconds * SAMPLE_RATE), SAMPLE_RATE // 20
+    if len(wave) <= size:
+        return wave
+    sums = np.concatenate(([0.0], np.cumsum(np.square(wave, dtype=np.float64))))
+    starts = np.arange(0, len(wave) - size + 1, step)
+    first = int(starts[np.argmax(sums[starts + size] - sums[starts])])
+    return wave[first : first + size]
+
+
+def _place_upon(sound: FloatArray, first: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Return a short sound among silence, its middle where ``first`` is at most 30 dB below its loudest 50 ms."""
+    step = SAMPLE_RATE // 20
+    power = np.square(first[: len(first) // step * step], dtype=np.float64).reshape(-1, step).sum(axis=1)
+    loud = np.flatnonzero(power >= power.max() * 1e-3)
+    middle = int(loud[rng.integers(len(loud))]) * step + int(rng.integers(step))
+    start = min(max(0, middle - len(sound) // 2), len(first) - len(sound))
+    placed = np.zeros_like(first)
+    placed[start : start + len(sound)] = sound
+    return placed
+
+
+def _energy(wave: FloatArray) -> float:
+    return float(np.square(wave, dtype=np.float64).sum())
+
+
+class MusicMixtures:
+    """Stretches of the pieces of the test side, whose soundfonts training never sees.
+
+    Args:
+        data: folder of a data set, or its manifest.
+        clips: the test clips.
+
+    Attributes:
+        pieces: of the test side with all their stems among the clips; none where the data set has no rendered music.
+    """
+
+    def __init__(self, data: str | Path, clips: Sequence[Clip]) -> None:
+        place = Path(data)
+        self._folder = place if place.is_dir() else place.parent
+        self._clips = clips
+        self._index = {clip.path: index for index, clip in enumerate(clips) if _belongs_to_a_piece(clip)}
+        self._piece_of: dict[str, str] = {}
+        path = self._folder / MULTITRACK
+        found = read_multitracks(path) if self._index and path.is_file() else []
+        self.pieces = [piece for piece in found if all(stem.path in self._index for stem in piece.stems)]
+        self._piece_of = {stem.path: piece.piece for piece in self.pieces for stem in piece.stems}
+
+    def draw(self, index: int, time: int, rng: np.random.Generator) -> OpenMixture:
+        """Return a stretch of a piece with its stems that have examples and are loud enough; pieces take turns.
+
+        Args:
+            index: of the mixture.
+            time: samples; fewer where the piece is shorter.
+            rng: where chance comes from.
+
+        Raises:
+            DataError: a stem cannot be read.
+        """
+        piece = self.pieces[index % len(self.pieces)]
+        waves = read_stems(piece, self._folder)
+        first = int(rng.integers(0, max(1, waves[0].shape[0] - time + 1)))
+        waves = [wave[first : first + time] for wave in waves]
+        mixture: FloatArray = np.sum(waves, axis=0, dtype=np.float32)
+        stems = [
+            Stem(stem.label, "stems", stem.path, wave, loudest(wave, LEAD_S), self._examples(stem.path, piece, rng))
+            for stem, wave in zip(piece.stems, waves, strict=True)
+        ]
+        return OpenMixture(
+            mixture, tuple(stem for stem in stems if stem.examples and _energy(stem.wave) > 1e-3 * _energy(mixture))
+        )
+
+    def _examples(self, path: str, piece: Multitrack, rng: np.random.Generator) -> tuple[int, ...]:
+        clip = self._clips[self._index[path]]
+        others = [
+            self._index[other]
+            for other, whole in self._piece_of.items()
+            if whole != piece.piece and self._clips[self._index[other]].labels[0] == clip.labels[0]
+        ]
+        mixed = [others[place] for place in rng.permutation(len(others))]
+        return tuple(sorted(mixed, key=lambda one: self._clips[one].origin == clip.origin))
+
+
+def _belongs_to_a_piece(clip: Clip) -> bool:
+    """Say whether a clip is a stem of rendered music."""
+    return is_rendered(clip) and is_stem(clip)

@@ -1,0 +1,1 @@
+"""What an evaluation leaves behind: results, tables and the page."""

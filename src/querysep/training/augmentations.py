@@ -1,0 +1,44 @@
+"""How sounds are varied in training, so that their class stays: plain functions of a play and chance.
+
+An augmentation is chosen by its name in the settings (``augmentation``), or handed to ``train_separator`` or
+``train_detector`` as a function. It decides on the CPU; the mixer renders what it decided.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from querysep.dsp.mixing import KNOTS, Play, Room
+from querysep.training.config import TrainingConfig
+
+Augmentation = Callable[[Play, int, np.random.Generator, TrainingConfig], Play]
+"""Takes a play, the samples it has to fill, chance and the settings; returns how it is played now."""
+
+
+def vary(play: Play, time: int, rng: np.random.Generator, training: TrainingConfig) -> Play:
+    """Change speed, color and place, and put the sound into a room, each as often as the settings say."""
+    if rng.random() < training.speed_share:
+        play = play.faster(float(2.0 ** rng.uniform(-training.speed_octaves, training.speed_octaves)))
+    if rng.random() < training.color_share:
+        play = play.colored(rng.uniform(-training.color_db, training.color_db, size=KNOTS))
+    play = play.placed(time, rng, training.repeat_share)
+    return replace(play, room=draw_room(rng)) if rng.random() < training.room_share else play
+
+
+def only_place(play: Play, time: int, rng: np.random.Generator, training: TrainingConfig) -> Play:
+    """Leave the sound as it was recorded."""
+    return play.placed(time, rng, training.repeat_share)
+
+
+def draw_room(rng: np.random.Generator) -> Room:
+    """Return a room that dies away in 0.1 to 0.8 s, with reverberation 18 to 0 dB below the direct sound."""
+    return Room(
+        decay_s=float(rng.uniform(0.1, 0.8)),
+        level_db=float(rng.uniform(-18.0, 0.0)),
+        smoothing=int(rng.integers(1, 6)),
+        seed=int(rng.integers(1 << 20)),
+    )
+
+
+AUGMENTATIONS: Mapping[str, Augmentation] = {"vary": vary, "none": only_place}
