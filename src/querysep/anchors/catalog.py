@@ -179,11 +179,12 @@ def _read(location: str | Path, options: Options | None, unfinished: bool, versi
     facts = CatalogFacts.model_validate(shards.facts)
     names = [name for name in Anchor.model_fields if name in shards.columns]
     anchors: list[Anchor] = []
-    latents, places = [np.zeros((0, facts.latent_dim), np.float32)], []
+    latents = [np.zeros((0, facts.latent_dim), np.float32)]
+    places = [np.zeros((0, 3), np.int32)]
     for shard, number, batch in shards.batches([*names, LATENT]):
         there = batch["label"].is_valid()
         rows = np.flatnonzero(there.to_numpy(zero_copy_only=False))
-        places += [(shard, number, row) for row in rows]
+        places.append(np.array([np.full_like(rows, shard), np.full_like(rows, number), rows], np.int32).T)
         anchored = batch.filter(there)
         try:
             anchors += [Anchor(**row) for row in anchored.select(names).to_pylist()]
@@ -193,7 +194,7 @@ def _read(location: str | Path, options: Options | None, unfinished: bool, versi
     return _StoredCatalog(
         anchors,
         np.concatenate(latents),
-        Sounds(shards, np.array(places, np.int32).reshape(-1, 3)),
+        Sounds(shards, np.concatenate(places)),
         facts,
         (shards.address, options, True, shards.version),
     )

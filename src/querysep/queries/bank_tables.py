@@ -58,7 +58,7 @@ def bank_place(given: str | Path | None = None) -> str:
 
 @dataclass(frozen=True)
 class SoundFacts:
-    """What the bank tells of a sound without reading it."""
+    """What is known of a sound without reading it."""
 
     name: str
     source: str
@@ -231,7 +231,7 @@ class BankTables:
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """Open the bank in a transaction of its own; it is made if there is none."""
         with self._reading():
-            pass  # tells of what is not ours
+            pass  # refuses what is not ours
         path = Path(self.place) / FILE
         with self._errors("written"):
             path.parent.mkdir(parents=True, exist_ok=True)

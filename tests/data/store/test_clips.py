@@ -315,6 +315,9 @@ def test_damage_is_told_with_the_files_name(tmp_path: Path) -> None:
         ClipStore(tmp_path)
     rows.write_bytes(content)
     content = shard.read_bytes()
+    shard.write_bytes((tmp_path / "clips-00003.arrow").read_bytes())
+    with pytest.raises(DataError, match=re.escape("clips-00004.arrow' cannot be read (it does not belong to the rows")):
+        ClipStore(tmp_path).read(4)
     shard.unlink()
     with pytest.raises(DataError, match=re.escape("clips-00004.arrow' is missing")):
         ClipStore(tmp_path)

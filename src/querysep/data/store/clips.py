@@ -1,5 +1,6 @@
 """The store of clips: the manifest's rows and their sound, with random access from any process."""
 
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ class ClipStore:
         self.complete = shards.complete
         self.unreadable: list[tuple[str, str]] = []
         self._clips = ClipTable()
-        places, lengths = [], []
+        places, lengths = array("i"), array("q")
         for shard, number, batch in shards.batches(shards.columns):
             for row, values in enumerate(batch.to_pylist()):
                 problem, samples = values.pop(PROBLEM), values.pop(SAMPLES)
@@ -96,7 +97,7 @@ class ClipStore:
                     self.unreadable.append((values["path"], problem))
                     continue
                 self._clips.add(**{**values, "labels": tuple(values["labels"])})
-                places.append((shard, number, row))
+                places.extend((shard, number, row))
                 lengths.append(samples)
         self._lengths = np.array(lengths, np.int64)
         self._sounds = Sounds(shards, np.array(places, np.int32).reshape(-1, 3))

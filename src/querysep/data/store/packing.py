@@ -69,7 +69,7 @@ def pack(
         location: a folder or ``s3://bucket/prefix``; what was begun there goes on.
         options: of S3.
         size: of the shards.
-        progress: told after each clip.
+        progress: called after each clip.
 
     Returns:
         What was done.

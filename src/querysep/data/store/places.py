@@ -267,7 +267,7 @@ class Bucket:
         return content
 
     def _fetched(self, name: str, run: str) -> Path:
-        """Return a file in the cache; its name there tells which run wrote it, its size and when it was written."""
+        """Return a file in the cache; its name there is of the run that wrote it, its size and its time."""
         if name not in self._files:
             self.names()
         size, changed = self._files[name]

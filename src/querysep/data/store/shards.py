@@ -125,7 +125,9 @@ class Shards:
         Raises:
             DataError: the shard is damaged.
         """
-        with self._file(_name(self._kind, shard)) as reader:
+        with self._file(_rows_name(self._kind, shard)) as rows, self._file(_name(self._kind, shard)) as reader:
+            if reader.schema.metadata != rows.schema.metadata:  # two writers on S3 at the same instant
+                raise ValueError("it does not belong to the rows beside it; make all of them again")
             batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
             sounds = [batch.column(batch.num_columns - 1) for batch in batches]
             return [(one.offsets.to_numpy(), one.values.to_numpy(zero_copy_only=True)) for one in sounds]
@@ -136,8 +138,8 @@ class Shards:
         ipc = import_arrow().ipc
         with place_errors(f"{self.address}/{name}", "read"), self._place.map(name, self.version[0]) as source:
             reader = ipc.open_file(source, options=ipc.IpcReadOptions(use_threads=False))
-            told = json.loads((reader.schema.metadata or {})[METADATA])
-            if told[_RUN] != self.version[0] or first_row not in (None, told[_FIRST_ROW]):
+            facts = json.loads((reader.schema.metadata or {})[METADATA])
+            if facts[_RUN] != self.version[0] or first_row not in (None, facts[_FIRST_ROW]):
                 raise ValueError("it is of another run than the rest; make all of them again")
             yield reader
 
@@ -274,9 +276,8 @@ class ShardWriter:
         if first is None:
             return
         self._alone()
-        told = {name: value for name, value in self._state.items() if name not in (_WRITER, _COMPLETE)}
-        told[_FIRST_ROW] = self.rows
-        schema = self._schema.with_metadata({METADATA: json.dumps(told).encode()})
+        facts = {name: value for name, value in self._state.items() if name != _COMPLETE} | {_FIRST_ROW: self.rows}
+        schema = self._schema.with_metadata({METADATA: json.dumps(facts).encode()})
         last, rows = len(schema) - 1, 0
         with (
             self._place.writing(_name(self._kind, self._shards)) as path,  # gets its name last
