@@ -159,7 +159,7 @@ def test_other_clips_or_another_rate_are_refused(tmp_path: Path) -> None:
     _assert_holds(ClipStore(tmp_path), MadeUp(5))
 
 
-def test_a_clip_that_cannot_be_read_is_told_of(tmp_path: Path) -> None:
+def test_a_clip_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     broken = MadeUp(8, broken=frozenset({0, 5}))
     packed = pack(broken, tmp_path)
     assert packed.unreadable == (
@@ -177,7 +177,7 @@ def test_a_clip_that_cannot_be_read_is_told_of(tmp_path: Path) -> None:
     assert rows_of(tmp_path)[5]["sound"] is None
 
 
-def test_a_clip_that_is_too_long_for_a_store_is_told_of(tmp_path: Path) -> None:
+def test_a_clip_that_is_too_long_for_a_store_is_reported(tmp_path: Path) -> None:
     class Endless(MadeUp):
         def read(self, index: int, start: int = 0, count: int | None = None) -> NDArray[np.int16]:
             return np.broadcast_to(np.int16(0), 2**31) if index == 1 else super().read(index, start, count)
@@ -276,7 +276,7 @@ def test_another_process_sees_the_rows_that_were_there(tmp_path: Path) -> None:
     _assert_holds(old, MadeUp(3))  # what is mapped stays
 
 
-def test_what_is_wrong_with_a_store_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_wrong_with_a_store_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="no store of clips"):
         ClipStore(tmp_path)
     with pytest.raises(DataError, match="no store of clips"):
@@ -299,7 +299,7 @@ def test_what_is_wrong_with_a_store_is_told(tmp_path: Path, monkeypatch: pytest.
         ClipStore(tmp_path)
 
 
-def test_damage_is_told_with_the_files_name(tmp_path: Path) -> None:
+def test_damage_is_reported_with_the_files_name(tmp_path: Path) -> None:
     pack(MadeUp(9), tmp_path, size=ShardSize(sound=1))
     shard, rows, state = (tmp_path / name for name in ("clips-00004.arrow", "_clips-00004.rows", "_clips.json"))
     for path in (shard, rows):
