@@ -1,4 +1,4 @@
-"""Compare separators of one anchor catalog: python experiments.py ANCHORS RUN... [--count N] [--split S].
+"""Compare separators of one anchor catalog: python compare_runs.py ANCHORS RUN... [--count N] [--split S].
 
 Each run is the folder of a `querysep train separator`; its averaged weights at the end count. A bundled model's name,
 or a folder with weights, may stand for one. All answer the same mixtures of the validation side, 2 s each (or of the
@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from networks import builder_of
 from numpy.typing import NDArray
 from querysep.training.separator_items import SeparatorItems
 from torch import Tensor
-from variants import presence_auc, variant_of
+from pydantic import TypeAdapter
 
 from querysep.anchors.catalog import Catalog, read_catalog
 from querysep.data.manifest import Split
@@ -48,10 +49,10 @@ KINDS: dict[str, dict[str, object]] = {
 
 def averaged(run: Path) -> tuple[SeparatorNetwork, int, float]:
     """Return a run's averaged network, its steps, and its minutes (0 where they are not known)."""
-    if not (run / "last.ckpt").is_file():
+    stored = read_run(run)
+    if stored is None:
         return load_model(str(run), "cpu").separator, 0, 0.0
-    with variant_of(run):
-        network = load_model(run / "model", "cpu").separator
+    network = builder_of(run)(TypeAdapter(SeparatorConfig).validate_python(stored.network))
     checkpoint = torch.load(run / "last.ckpt", map_location="cpu", weights_only=True)
     prefix = "averaged.module."
     weights = {
@@ -94,10 +95,11 @@ def main(anchors: str, runs: Sequence[Path], count: int, split: Split) -> None:
         cells, own = [], ""
         absent = missed = float("nan")
         for kind, settings in KINDS.items():
-            items = SeparatorItems(catalog, SeparatorTraining.model_validate(settings), split)
-            batch = [items[index] for index in range(count)]
-            segments, conditions, wanted, _ = (torch.stack(parts) for parts in zip(*batch, strict=True))
-            values = answers_db(network, segments, conditions, wanted)
+            training = SeparatorTraining.model_validate(settings)
+            sampler = SAMPLERS[training.mixing](catalog, training, split, None)
+            batch = Mixtures(sampler).batch(range(count))
+            wanted = batch.wanted
+            values = answers_db(network, batch.segments(), batch.conditions, wanted)
             there = wanted.numpy() > 0
             cells.append(f"{values[there].mean():.2f}")
             if kind == "alone":
@@ -108,8 +110,9 @@ def main(anchors: str, runs: Sequence[Path], count: int, split: Split) -> None:
                 reference = pairs if reference is None else reference
                 low, high = bootstrap_interval(pairs - reference)
                 own = f"{(pairs - reference).mean():+.2f} ({low:+.2f} to {high:+.2f})"
-                told = presence_auc(network, batch, items.rivals).get("validation_presence_auc", float("nan"))
-        row = [run.name, str(steps), f"{minutes:.0f}", *cells, f"{absent:.1f}", f"{missed:.1%}", own, f"{told:.3f}"]
+                figures = validation_figures(network, batch, sampler.relations)
+                auc = figures.get("validation_presence_auc", float("nan"))
+        row = [run.name, str(steps), f"{minutes:.0f}", *cells, f"{absent:.1f}", f"{missed:.1%}", own, f"{auc:.3f}"]
         print(f"| {' | '.join(row)} |", flush=True)
 
 
