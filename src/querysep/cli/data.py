@@ -258,7 +258,7 @@ def pack(
     options = parse_storage_options(storage_options)
     _refuse_itself(path, store, layout)
     from querysep.data.formats.data_set import open_recordings
-    from querysep.data.store_packing import pack as run
+    from querysep.data.store.packing import pack as run
 
     with progress_bar(quiet=quiet) as progress:
         opened = open_recordings(
@@ -274,19 +274,17 @@ def pack(
     warn([*opened.warnings, *lost[:_SHOWN], *more], quiet=quiet)
     there = packed.clips - packed.added
     typer.echo(f"{packed.added} clips packed" + (f", {there} were there" if there else ""))
-    typer.echo(packed.uri)
+    typer.echo(packed.address)
 
 
 def _refuse_itself(path: str, store: str, layout: DataFormat | None) -> None:
-    from querysep.data.store import TABLE, is_store
-    from querysep.data.store_table import table_uri
+    from querysep.data.store import is_store
 
-    if layout in (None, DataFormat.STORE) and is_store(path):
-        source, target = table_uri(path, TABLE), table_uri(store, TABLE)
-        if source == target or Path(source).resolve() == Path(target).resolve():
-            raise ConfigError(
-                f"'{path}' is the store itself. If clips lie there as well, name their layout (--layout manifest)."
-            )
+    same = path.rstrip("/") == store.rstrip("/") or Path(path).resolve() == Path(store).resolve()
+    if same and layout in (None, DataFormat.STORE) and is_store(path):
+        raise ConfigError(
+            f"'{path}' is the store itself. If clips lie there as well, name their layout (--layout manifest)."
+        )
 
 
 def _split_named(name: str | None) -> "Split | None":

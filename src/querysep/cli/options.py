@@ -67,7 +67,7 @@ BankOption = Annotated[
     str | None,
     typer.Option(
         "--bank",
-        help="Folder or s3://bucket/prefix of your own sounds; by default QUERYSEP_BANK, or a folder of yours.",
+        help="Folder of your own sounds; by default QUERYSEP_BANK, or a folder of yours.",
         metavar="PLACE",
         show_default=False,
     ),
