@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from querysep.data.store_packing import pack
+from querysep.data.store.packing import pack
 from recordings import WriteTone
 from synthetic_set import make_set
 
