@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from querysep.data.clips import ClipBank
-from querysep.data.opening import open_recordings
+from querysep.data.formats.data_set import open_recordings
 from querysep.data.recordings import Recordings
 from querysep.data.store import ClipStore
 from querysep.data.store.packing import pack

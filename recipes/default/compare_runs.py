@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from networks import builder_of
 from numpy.typing import NDArray
-from querysep.training.separator_items import SeparatorItems
-from torch import Tensor
 from pydantic import TypeAdapter
+from torch import Tensor
 
 from querysep.anchors.catalog import Catalog, read_catalog
 from querysep.data.manifest import Split

@@ -17,7 +17,7 @@ from querysep.anchors.embedding import embed_clips
 from querysep.anchors.mine import Engine, mine, mine_here
 from querysep.anchors.miner import Mined, Miner
 from querysep.anchors.relations import Relations
-from querysep.data.opening import open_recordings
+from querysep.data.formats.data_set import open_recordings
 from querysep.data.recordings import Recordings
 from querysep.detection.config import DetectorConfig
 from querysep.detection.htsat import Htsat
@@ -37,7 +37,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own: there are many, 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # the workers need slow_recordings
+        tests = Path(__file__).parents[1]  # the workers need slow_recordings
+        patch.setenv("PYTHONPATH", f"{tests}:{os.environ.get('PYTHONPATH', '')}")
         patch.setenv("RAY_worker_niceness", "0")
         patch.setenv("RAY_enable_worker_prestart", "0")
         ray.init(num_cpus=2, object_store_memory=80_000_000, include_dashboard=False, log_to_driver=False)

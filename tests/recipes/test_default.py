@@ -38,7 +38,9 @@ def test_an_experiment_changes_settings_that_there_are(path: Path) -> None:
     assert path.stem == "reference" or settings != reference
 
 
-@pytest.mark.parametrize("path", sorted((RECIPE / "experiments" / "presets").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((RECIPE / "experiments" / "presets").glob("*.yaml")), ids=lambda path: path.stem
+)
 def test_a_preset_loads(path: Path) -> None:
     assert load_preset(str(path)).separator.condition_dim == 256
 

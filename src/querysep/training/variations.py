@@ -23,7 +23,7 @@ from querysep.detection.windows import embed_together
 from querysep.dsp.mixing import KNOTS, Level, Play, Playback, add_noise, render
 from querysep.io.files import atomic_file
 from querysep.progress import Progress, silent
-from querysep.training.batches import Crowd, wait_for
+from querysep.training.batches import Crowd, signs_of_life, wait_for
 
 _CAP = 120  # anchors of a class that are varied
 _FAR, _NEAR = (0.5, 1.2), 0.4  # octaves
@@ -152,15 +152,16 @@ def vary_catalog(
     crowd = Crowd.here()
     parts = [folder / f"part-{rank}-of-{crowd.size}.npz" for rank in range(crowd.size)]
     own = rows[crowd.rank :: crowd.size]
-    if not _holds(parts[crowd.rank], catalog, own):
-        _embed(catalog, network, own, parts[crowd.rank], progress)
     latents = np.zeros((len(rows), catalog.facts.latent_dim), np.float32)
     stretches = np.zeros((len(rows), 2), np.int64)
-    for rank, part in enumerate(parts):
-        wanted = rows[rank :: crowd.size]
-        wait_for(partial(_holds, part, catalog, wanted), f"process {rank} to embed variations")
-        with np.load(part) as kept:
-            latents[rank :: crowd.size], stretches[rank :: crowd.size] = kept["latents"], kept["stretches"]
+    with signs_of_life(folder):
+        if not _holds(parts[crowd.rank], catalog, own):
+            _embed(catalog, network, own, parts[crowd.rank], progress)
+        for rank, part in enumerate(parts):
+            wanted = rows[rank :: crowd.size]
+            wait_for(partial(_holds, part, catalog, wanted), "embed variations", rank=rank, folder=folder)
+            with np.load(part) as kept:
+                latents[rank :: crowd.size], stretches[rank :: crowd.size] = kept["latents"], kept["stretches"]
     count = len(chosen)
     return VariedCatalog(catalog, chosen, stretches[count:], latents[count:], latents[:count])
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from stores import RATE, MadeUp, rows_of, stop_at
 from torch.utils.data import DataLoader, Dataset
 
-from querysep.data.layouts import Layout
+from querysep.data.formats import DataFormat
+from querysep.data.formats.data_set import open_recordings
 from querysep.data.manifest import Clip
-from querysep.data.opening import open_recordings
 from querysep.data.store import ClipStore, is_store
 from querysep.data.store.clips import KIND, clip_schema
 from querysep.data.store.packing import ShardSize, pack
@@ -167,7 +167,7 @@ def test_a_clip_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
         ("folder/clip-5.flac", "Clip 5 is broken."),
     )
     opened = open_recordings(tmp_path, RATE)
-    assert opened.layout is Layout.STORE
+    assert opened.data_format is DataFormat.STORE
     assert [(one.path, one.detail) for one in opened.problems] == list(packed.unreadable)
     good = [index for index in range(8) if index not in broken.broken]
     assert list(opened.clips) == [broken.clips[index] for index in good]
@@ -280,7 +280,7 @@ def test_what_is_wrong_with_a_store_is_reported(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(DataError, match="no store of clips"):
         ClipStore(tmp_path)
     with pytest.raises(DataError, match="no store of clips"):
-        open_recordings(tmp_path, RATE, layout=Layout.STORE)
+        open_recordings(tmp_path, RATE, data_format=DataFormat.STORE)
     file = tmp_path / "file"
     file.write_text("in the way")
     with pytest.raises(OutputError, match="not a folder"):

@@ -16,7 +16,7 @@ from stores import RATE, MadeUp, stop_at
 from querysep.anchors.catalog import Anchor, read_catalog
 from querysep.anchors.catalog_writer import CatalogWriter
 from querysep.cli.main import run
-from querysep.data.opening import open_recordings
+from querysep.data.formats.data_set import open_recordings
 from querysep.data.store import ClipStore
 from querysep.data.store.clips import KIND, clip_schema
 from querysep.data.store.packing import ShardSize, pack

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from querysep.data.manifest import Split
-from querysep.data.readers.clip_table import ClipTable
+from querysep.data.manifest import ClipTable, Split
 from querysep.data.store.places import Options, is_local
 from querysep.data.store.shards import Schema, Sounds, Version, open_shards
 from querysep.errors import DataError
