@@ -74,6 +74,12 @@ def test_a_run_knows_itself_and_is_fed_to_the_next(train: Querysep, ground: Path
     assert train("-o", tmp_path / "next", *config).code == 0
     fed = yaml.safe_load((tmp_path / "next" / "run.yaml").read_text())["settings"]
     assert fed == {**record["settings"], "batch_size": 3}
+    for name, settings in (("one", "{gain_db: 1.0, seed: 6}"), ("two", "{gain_db: 2.0}")):
+        (tmp_path / f"{name}.yaml").write_text(f"settings: {settings}\n")
+    both = ("--config", tmp_path / "one.yaml", "--config", tmp_path / "two.yaml", "--set=steps=1")
+    assert train("-o", tmp_path / "layered", *both).code == 0
+    layered = yaml.safe_load((tmp_path / "layered" / "run.yaml").read_text())["settings"]
+    assert (layered["gain_db"], layered["seed"]) == (2.0, 6)
     (tmp_path / "own.yaml").write_text("settings: {learning_rat: 0.1}\n")
     refused = train("-o", tmp_path / "third", "--config", tmp_path / "own.yaml")
     refused.assert_refused("'learning_rat' is not a known setting. Closest: 'learning_rate'")

@@ -44,8 +44,11 @@ Settings = Annotated[
     list[str] | None, typer.Option("--set", help="A training setting, such as minutes=30.", metavar="KEY=VALUE")
 ]
 Config = Annotated[
-    Path | None,
-    typer.Option(help="Settings from a file, such as the run.yaml of another run; --set is above it.", metavar="FILE"),
+    list[Path] | None,
+    typer.Option(
+        help="Settings from a file, such as the run.yaml of another run; of several the last counts, --set more.",
+        metavar="FILE",
+    ),
 ]
 Change = Annotated[
     bool, typer.Option("--change", help="Go on with other settings or data than the run was begun with.")
@@ -220,16 +223,24 @@ def adapt(
 
 
 def _asked(
-    kind: type[SettingsT], stored: "RunRecord | None", preset: str | None, config: Path | None, pairs: list[str] | None
+    kind: type[SettingsT],
+    stored: "RunRecord | None",
+    preset: str | None,
+    configs: Sequence[Path] | None,
+    pairs: list[str] | None,
 ) -> tuple[str, SettingsT]:
     """Return the preset, "" for that of the run which goes on, and the settings."""
     from querysep.training.run_folder import read_config, settings_of
 
-    of_file = read_config(config) if config is not None else ("", {})
-    preset = preset or of_file[0] or ("" if stored else "default")
+    of_files: dict[str, Any] = {}
+    of_preset = ""
+    for path in configs or ():
+        named, values = read_config(path)
+        of_preset, of_files = named or of_preset, of_files | values
+    preset = preset or of_preset or ("" if stored else "default")
     if preset.endswith((".yaml", ".yml")):
         preset = str(Path(preset).resolve())
-    return preset, settings_of(kind, stored, of_file[1], _pairs(pairs))
+    return preset, settings_of(kind, stored, of_files, _pairs(pairs))
 
 
 def _request(

@@ -301,7 +301,7 @@ def train_separator(
             something else.
         OutputError: the weights cannot be written.
     """
-    check_device(training)
+    device = check_device(training)
     catalog = read_catalog(location)
     if catalog.latents.shape[1] != shape.condition_dim or catalog.sample_rate != shape.sample_rate:
         raise DataError(
@@ -326,7 +326,7 @@ def train_separator(
         begin_from(network, start, catalog)
     varied = catalog
     if training.variations or training.noisy_query_share:
-        varied = vary_catalog(catalog, detector.network, training.variations, folder / "variations", progress)
+        varied = vary_catalog(catalog, detector.network, training.variations, folder / "variations", progress, device)
     planned = (sampler or SAMPLERS[training.mixing])(varied, training, "train", augment)
     module = SeparatorModule(network, training, _validation(catalog), planned.relations, loss)
     trained = run(module, Mixtures(planned), folder, progress)
