@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from querysep.data.store.packing import pack
 from recordings import WriteTone
 from synthetic_set import make_set
 
 from querysep.data.formats.data_set import open_recordings
 from querysep.data.splitting import Candidate, divide
+from querysep.data.store.packing import pack
 from querysep.errors import DataError
 
 HELD_OUT = {"Bee", "Door"}
