@@ -66,11 +66,11 @@ def test_the_average_forgets_the_random_start() -> None:
     network = torch.nn.BatchNorm1d(3)
     module: QueryModule[torch.nn.Module] = QueryModule(network, SeparatorTraining(ema_decay=0.999))
     network.weight.data.fill_(100.0)  # the start
-    module.averaged.update_parameters(network)
+    module.averaged.update(network)
     for _ in range(50):
         network.weight.data.fill_(1.0)
         network.num_batches_tracked += 1
-        module.averaged.update_parameters(network)
+        module.averaged.update(network)
     averaged = module.averaged.module
     assert float(averaged.weight.detach().max()) < 1.01
     assert int(averaged.num_batches_tracked) == int(network.num_batches_tracked)
