@@ -20,28 +20,30 @@ _ADAM = (0.9, 0.999)
 
 
 @torch.no_grad()
-def orthogonal(matrix: Tensor) -> Tensor:
-    """Return nearly the orthogonal matrix that is nearest, by five rounds of Newton and Schulz's iteration.
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Return nearly the orthogonal matrices that are nearest, by five rounds of Newton and Schulz's iteration.
 
     Args:
-        matrix: shape (row, column).
+        matrices: shape (row, column), or several of one shape, (matrix, row, column).
 
     Returns:
         Same shape; singular values about 0.7 to 1.2.
     """
-    wide: Tensor = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    wide = wide / wide.norm().clamp(min=1e-12)
+    is_wide = matrices.shape[-2] <= matrices.shape[-1]
+    wide: Tensor = matrices if is_wide else matrices.mT
+    wide = wide / torch.linalg.vector_norm(wide, dim=(-2, -1), keepdim=True).clamp(min=1e-12)
     a, b, c = _QUINTIC
     for _ in range(_ROUNDS):
-        gram = wide @ wide.T
-        wide = a * wide + torch.addmm(gram, gram, gram, beta=b, alpha=c) @ wide
-    return wide if matrix.shape[0] <= matrix.shape[1] else wide.T
+        gram = wide @ wide.mT
+        wide = a * wide + (b * gram + c * gram @ gram) @ wide
+    return wide if is_wide else wide.mT
 
 
 class Muon(torch.optim.Optimizer):
     """Muon for parameters of two and more dimensions, Adam for biases and norms, without decay.
 
-    A kernel counts as a matrix of its outputs by all else.
+    A kernel counts as a matrix of its outputs by all else. Parameters are treated together, matrices of one shape at
+    once: a GPU would else wait for the many small steps to be asked for.
 
     Args:
         parameters: of a network.
@@ -65,32 +67,45 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                if group["orthogonal"]:
-                    self._turn(parameter, parameter.grad, group["lr"], group["weight_decay"])
-                else:
-                    self._adapt(parameter, parameter.grad, group["lr"])
+            parameters = [one for one in group["params"] if one.grad is not None]
+            gradients = [one.grad for one in parameters]
+            if not parameters:
+                continue
+            if group["orthogonal"]:
+                self._turn(parameters, gradients, group["lr"], group["weight_decay"])
+            else:
+                self._adapt(parameters, gradients, group["lr"])
         return loss
 
-    def _turn(self, parameter: Tensor, gradient: Tensor, rate: float, decay: float) -> None:
-        state = self.state[parameter]
-        if not state:
-            state["momentum"] = torch.zeros_like(parameter)
-        momentum = state["momentum"].lerp_(gradient, 1.0 - _MOMENTUM)
-        ahead = torch.lerp(gradient, momentum, _MOMENTUM).flatten(1)
-        parameter.mul_(1.0 - rate * decay)
-        length = _STEP_RMS * math.sqrt(max(ahead.shape))
-        parameter.add_(orthogonal(ahead).reshape(parameter.shape), alpha=-rate * length)
+    def _turn(self, parameters: list[Tensor], gradients: list[Tensor], rate: float, decay: float) -> None:
+        for parameter in parameters:
+            if not self.state[parameter]:
+                self.state[parameter]["momentum"] = torch.zeros_like(parameter)
+        momenta = [self.state[parameter]["momentum"] for parameter in parameters]
+        torch._foreach_lerp_(momenta, gradients, 1.0 - _MOMENTUM)
+        ahead = [one.flatten(1) for one in torch._foreach_lerp(gradients, momenta, _MOMENTUM)]
+        by_shape: dict[torch.Size, list[int]] = {}
+        for index, matrix in enumerate(ahead):
+            by_shape.setdefault(matrix.shape, []).append(index)
+        steps = list(ahead)
+        for shape, indices in by_shape.items():
+            turned = orthogonal(torch.stack([ahead[index] for index in indices])) * _STEP_RMS * math.sqrt(max(shape))
+            for index, matrix in zip(indices, turned, strict=True):
+                steps[index] = matrix.reshape(parameters[index].shape)
+        torch._foreach_mul_(parameters, 1.0 - rate * decay)
+        torch._foreach_add_(parameters, steps, alpha=-rate)
 
-    def _adapt(self, parameter: Tensor, gradient: Tensor, rate: float) -> None:
-        state = self.state[parameter]
-        if not state:
-            state.update(step=0, mean=torch.zeros_like(parameter), square=torch.zeros_like(parameter))
-        state["step"] += 1
-        (keep, keep_square), step = _ADAM, state["step"]
-        mean = state["mean"].lerp_(gradient, 1.0 - keep)
-        square = state["square"].lerp_(gradient.square(), 1.0 - keep_square)
-        spread = (square / (1.0 - keep_square**step)).sqrt() + 1e-8
-        parameter.addcdiv_(mean, spread, value=-rate / (1.0 - keep**step))
+    def _adapt(self, parameters: list[Tensor], gradients: list[Tensor], rate: float) -> None:
+        states = [self.state[parameter] for parameter in parameters]
+        for parameter, state in zip(parameters, states, strict=True):
+            if not state:
+                state.update(step=0, mean=torch.zeros_like(parameter), square=torch.zeros_like(parameter))
+            state["step"] += 1
+        keep, keep_square = _ADAM
+        means, squares = ([state[name] for state in states] for name in ("mean", "square"))
+        torch._foreach_lerp_(means, gradients, 1.0 - keep)
+        torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 1.0 - keep_square)
+        spreads = torch._foreach_div(squares, [1.0 - keep_square ** state["step"] for state in states])
+        torch._foreach_sqrt_(spreads)
+        torch._foreach_add_(spreads, 1e-8)
+        torch._foreach_addcdiv_(parameters, means, spreads, [-rate / (1.0 - keep ** state["step"]) for state in states])
