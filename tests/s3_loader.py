@@ -3,12 +3,12 @@
 import json
 import sys
 
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from querysep.data.store import ClipStore
 
 
-class First:
+class First(Dataset[int]):
     """The first sample of each clip."""
 
     def __init__(self, store: ClipStore) -> None:
@@ -24,6 +24,6 @@ class First:
 if __name__ == "__main__":
     items = First(ClipStore(sys.argv[1], options=json.loads(sys.argv[2])))
     alone = [items[index] for index in range(len(items))]
-    loader = DataLoader(items, batch_size=3, num_workers=2, timeout=60)  # type: ignore[arg-type]
+    loader = DataLoader(items, batch_size=3, num_workers=2)
     together = [int(value) for batch in loader for value in batch]
     sys.stdout.write(json.dumps([alone, together]))

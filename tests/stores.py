@@ -1,7 +1,7 @@
 """What tests of stores share: recordings made up on the spot."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from querysep.data.manifest import Clip, Split
 from querysep.errors import DataError
+from querysep.progress import Progress
 
 RATE = 8_000
 _SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -63,7 +64,7 @@ def rows_of(uri: str, options: dict[str, str] | None = None) -> list[dict[str, A
     return rows
 
 
-def stop_at(number: float) -> Callable[[float, float | None, str], None]:
+def stop_at(number: float) -> Progress:
     """Return a progress report that interrupts the work."""
 
     def report(done: float, total: float | None, what: str) -> None:

@@ -1,10 +1,12 @@
 from collections import defaultdict
 from dataclasses import replace
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from openset.splitting import Candidate, divide
+from querysep.data.manifest import Split
 
 HELD_OUT = {"Bee", "Door"}
 LABELS = ["Rain", "Dog", "Drum", "Speech", *sorted(HELD_OUT)]
@@ -52,9 +54,9 @@ def test_every_label_can_be_trained_and_tested(rows: list[Candidate]) -> None:
 
 
 @given(candidates(), st.randoms())
-def test_the_order_of_the_recordings_does_not_matter(rows: list[Candidate], random: object) -> None:
+def test_the_order_of_the_recordings_does_not_matter(rows: list[Candidate], random: Random) -> None:
     shuffled = list(rows)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     assert divide(shuffled, HELD_OUT) == divide(rows, HELD_OUT)
 
 
@@ -73,7 +75,8 @@ def test_a_large_origin_is_trained_on() -> None:
 
 @st.composite
 def pinned_candidates(draw: st.DrawFn) -> list[Candidate]:
-    sides = st.sampled_from([None, "train", "test"])
+    among: list[Split | None] = [None, "train", "test"]
+    sides = st.sampled_from(among)
     return [replace(row, side=draw(sides)) for row in draw(candidates())]
 
 

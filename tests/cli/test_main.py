@@ -71,7 +71,7 @@ def test_ctrl_c_is_one_line_and_130(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 def test_a_reader_that_goes_away_is_no_crash(tiny_model: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    words = [COMMAND, "labels", "--model", tiny_model]
+    words: list[str | Path] = [COMMAND, "labels", "--model", tiny_model]
     ended = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert (ended.returncode, ended.stderr) == (1, "")

@@ -107,7 +107,7 @@ def test_a_stopped_run_leaves_nothing(
     sent: signal.Signals, code: int, told: str, tiny_model: Path, write_tone: WriteTone, tmp_path: Path
 ) -> None:
     mixture, query, output = write_tone(seconds=600, sample_rate=8_000), write_tone("query.wav"), tmp_path / "out"
-    words = [COMMAND, "separate", mixture, "-q", query, "-o", output, "--model", tiny_model]
+    words: list[str | Path] = [COMMAND, "separate", mixture, "-q", query, "-o", output, "--model", tiny_model]
     before = files_below(tmp_path)
     # in a script's background job Ctrl-C is ignored, which a child inherits; a handler it does not
     earlier = signal.signal(sent, signal.default_int_handler)

@@ -125,6 +125,7 @@ def test_a_bank_on_s3(options: dict[str, str]) -> None:
     (kept,) = tables.sounds(["dog"])
     assert kept.key == sound.key
     tables.keep_embeddings("abc", {sound.key: Example("", 1.0, torch.tensor([3.0, 4.0]), torch.tensor([0.5]))})
-    assert tables.nearest("abc", np.array([4, 3], np.float32), 5) == [(sound.key, pytest.approx(24 / 25))]
+    ((key, likeness),) = tables.nearest("abc", np.array([4, 3], np.float32), 5)
+    assert key == sound.key and likeness == pytest.approx(24 / 25)
     tables.remove(["dog"])
     assert [one.name for one in BankTables("s3://bucket/bank", options).facts()] == ["cat"]

@@ -10,7 +10,7 @@ from toy_protocol import ToyProtocol
 
 from querysep.cli.main import run as cli
 from querysep.distributed.evaluation import ray_evaluation
-from querysep.evaluation.protocols.protocol import Protocol
+from querysep.evaluation.protocols.protocol import Protocol, Row, Summary
 from querysep.evaluation.report.results import ModelFacts, read_results
 from querysep.evaluation.runner import JOURNAL, run
 
@@ -80,7 +80,11 @@ def test_the_command_gives_the_same_table(
     here, there = (read_results(Path(folder) / "results.json") for folder in ("here", "there"))
     assert len(here.rows) > 4
     assert there.identity == here.identity and there.seed == here.seed
-    for one, other in zip([*there.summaries, *there.rows], [*here.summaries, *here.rows], strict=True):
+    figures: list[tuple[Row | Summary, Row | Summary]] = [
+        *zip(there.summaries, here.summaries, strict=True),
+        *zip(there.rows, here.rows, strict=True),
+    ]
+    for one, other in figures:
         assert one.model_dump(exclude={"values", "intervals"}) == other.model_dump(exclude={"values", "intervals"})
         # Another process may add up in another order: the last digits are its own.
         assert one.values == pytest.approx(other.values, rel=1e-6, abs=1e-6, nan_ok=True)
