@@ -14,7 +14,7 @@ demo: $(VENV)/.core  ## separate the mixture that ships with the project, with t
 	$(BIN)/python examples/demo/score.py $(DEMO_OUTPUT)
 
 test: lint  ## everything that CI runs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: test
 

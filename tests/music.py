@@ -13,7 +13,9 @@ RATE = 44_100
 ORDER = ("mixture", "drums", "bass", "other", "vocals")  # of the streams in a .stem.mp4
 Wave = NDArray[np.float64]
 
-needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg, which decodes MUSDB18, is missing")
+needs_ffmpeg = pytest.mark.skipif(
+    shutil.which("ffmpeg") is None, reason="ffmpeg, which decodes MUSDB18, is not installed"
+)
 """CI installs it (.ci/run), so there nothing is skipped."""
 
 

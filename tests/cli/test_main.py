@@ -27,10 +27,10 @@ def test_version(querysep: Querysep) -> None:
 @pytest.mark.parametrize(
     "command", ["separate", "detect", "models", "labels", "import-official", "data", "mine", "train", "evaluate"]
 )
-def test_every_command_explains_itself(command: str) -> None:
-    ended = subprocess.run([COMMAND, command, "--help"], capture_output=True, text=True, check=True)
-    assert "Usage: querysep" in ended.stdout
-    assert ended.stderr == ""
+def test_every_command_explains_itself(command: str, querysep: Querysep) -> None:
+    ended = querysep(command, "--help")
+    assert f"Usage: querysep {command}" in ended.stdout
+    assert (ended.code, ended.stderr) == (0, "")
 
 
 def test_models_shows_size_parameters_and_licence(

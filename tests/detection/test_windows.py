@@ -29,7 +29,7 @@ def _presence(network: Htsat, wave: np.ndarray, block: int) -> PresenceMap:
     return stream.finish()
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(time=st.integers(1, 9 * RATE), block=st.integers(5_000, 100_000))
 def test_map_covers_any_length_and_does_not_depend_on_blocks(time: int, block: int) -> None:
     torch.manual_seed(0)

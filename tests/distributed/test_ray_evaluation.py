@@ -1,7 +1,6 @@
 """Evaluation on a real Ray cluster of two processes: the same table as here."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,22 +13,11 @@ from querysep.evaluation.protocols.protocol import Protocol, Row, Summary
 from querysep.evaluation.report.results import ModelFacts, read_results
 from querysep.evaluation.runner import JOURNAL, run
 
-ray = pytest.importorskip("ray")
+pytest.importorskip("ray")
 
 MODEL = ModelFacts(name="tiny", hash="0123")
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own: there are many, and they change
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", f"{Path(__file__).parents[1]}:{os.environ.get('PYTHONPATH', '')}")
-        patch.setenv("RAY_worker_niceness", "0")
-        patch.setenv("RAY_enable_worker_prestart", "0")
-        ray.init(num_cpus=2, object_store_memory=80_000_000, include_dashboard=False, log_to_driver=False)
-        yield
-        ray.shutdown()
 
 
 class Build:

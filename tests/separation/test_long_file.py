@@ -68,7 +68,7 @@ def network() -> SeparatorNetwork:
     return network.eval()
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     time=st.integers(1, 60_000),
     rate=st.sampled_from([3_000, 8_000, 11_025, 16_000, 22_050, 44_100, 47_999, 48_000, 192_000]),
