@@ -61,7 +61,7 @@ def test_the_command_gives_the_same_table(
     make_set(tmp_path / "data", train=0)
     (tmp_path / "model").symlink_to(tiny_model)
     monkeypatch.chdir(tmp_path)
-    command = ["evaluate", "open", "--data", "data", "--model", "model", "--mixtures", "2", "--device", "cpu"]
+    command = ["evaluate", "open", "--data", "data", "--model", "model", "--mixtures", "1", "--device", "cpu"]
     assert cli([*command, "-o", "here"]) == 0, capsys.readouterr().err
     assert cli([*command, "-o", "there", "--engine", "ray", "--workers", "2"]) == 0, capsys.readouterr().err
     assert Path("there/table.md").read_text() == Path("here/table.md").read_text()
