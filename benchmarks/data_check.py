@@ -15,10 +15,10 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from querysep.cli.data_check import embedder
-from querysep.data.check_labels import doubtful_labels
-from querysep.data.fingerprint import Fingerprint, find_matches, fingerprint, groups
-from querysep.data.opening import OpenedRecordings, open_recordings
+from querysep.cli.data import embedder
+from querysep.data.check.fingerprint import Fingerprint, find_matches, fingerprint, groups
+from querysep.data.check.labels import doubtful_labels
+from querysep.data.formats.data_set import OpenedRecordings, open_recordings
 
 RATE = 32_000
 Wave = NDArray[np.float32]

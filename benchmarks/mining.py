@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 import querysep
 from querysep.anchors.relations import Relations, relations_of
-from querysep.data.opening import OpenedRecordings, open_recordings
+from querysep.data.formats.data_set import OpenedRecordings, open_recordings
 from querysep.detection.windows import PresenceStream, embed, embed_together, hear
 from querysep.model import TrainedDetector, load_detector
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from querysep.data.opening import open_recordings
+from querysep.data.formats.data_set import open_recordings
 from querysep.errors import QueryError
 from querysep.evaluation.calibration import PresenceMixtures, auc
 from querysep.evaluation.metrics.classification import calibration_error

@@ -6,8 +6,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from querysep.data.formats.multitrack import MULTITRACK, Multitrack, Stem, write_multitracks
 from querysep.data.manifest import RENDERED, Clip, Split, write_manifest
-from querysep.data.multitrack import MULTITRACK, Multitrack, Stem, write_multitracks
 
 RATE = 32_000
 LABELS = ("Bell", "Dog", "Rain", "Music", "Speech")

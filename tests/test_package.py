@@ -29,6 +29,10 @@ def test_import_stays_light(code: str) -> None:
     assert not loaded.intersection(HEAVY)
 
 
+def test_statistics_load_matplotlib_only_to_draw() -> None:
+    assert "matplotlib" not in _modules_after("import querysep.data.statistics")
+
+
 def test_every_module_can_be_imported() -> None:
     for module in walk_packages(querysep.__path__, "querysep."):
         if module.name.startswith("querysep.training"):

@@ -16,7 +16,7 @@ COMMANDS = [line for line in SHELL.splitlines() if line.startswith("querysep ")]
 TRAINING = [line for line in COMMANDS if re.search(r"--data|sounds/|separator/model", line)]
 SMALL = """
 detector: {n_mels: 16, image_size: 64, embed_dim: 8, depths: [1, 1], heads: [1, 2], window_size: 4}
-separator: {channels: [8, 16], condition_dim: 16, condition_hidden: 16}
+separator: {architecture: compact, channels: [8, 16], condition_dim: 16, condition_hidden: 16}
 """
 FAST = ("--preset", "small.yaml", "--set", "steps=2", "--set", "workers=0", "--set", "batch_size=2")
 
@@ -49,6 +49,6 @@ def test_training_from_a_folder_of_sounds(write_tone: WriteTone, capsys: pytest.
     for command in TRAINING:
         words = shlex.split(command, comments=True)[1:]
         more = {"train": FAST, "separate": ("--overwrite",)}.get(words[0], ())
-        more = ("--minutes", "0.01") if words[:2] == ["train", "adapt"] else more
+        more = ("--minutes", "0.01") if words[:2] == ["train", "finetune"] else more
         assert run([*words, *more]) == 0, capsys.readouterr().err
     assert Path("street.target.wav").is_file()

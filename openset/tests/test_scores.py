@@ -23,8 +23,8 @@ from openset.scores import (
     side_of,
     take_excerpt,
 )
+from querysep.data.formats.multitrack import MULTITRACK, read_multitracks, read_stems
 from querysep.data.manifest import read_manifest
-from querysep.data.multitrack import MULTITRACK, read_multitracks, read_stems
 from querysep.errors import DataError
 
 CHORALE = "bach/bwv66.6.mxl"

@@ -31,3 +31,15 @@ class ConfigError(QuerysepError):
 
 class DeviceError(QuerysepError):
     """The computing device asked for is not there."""
+
+
+class Interrupted(BaseException):
+    """Ctrl-C or SIGTERM ended work after all of it was written; like KeyboardInterrupt, it is no mistake.
+
+    Attributes:
+        signal_number: of the signal.
+    """
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number

@@ -57,11 +57,12 @@ def test_mistakes(querysep: Querysep, write_tone: WriteTone, tmp_path: Path, mon
     querysep("bank", "add", "dog", tmp_path / "none.wav").assert_refused("no file or folder")
     querysep("bank", "export", tmp_path / "x.zip").assert_refused("no sound in the bank")
     querysep("bank", "import", file).assert_refused("not a bank")
-    querysep("bank", "list", "--storage-option", "x").assert_refused("form key=value")
     assert querysep("bank", "add", "my-dog", file).code == 0
     querysep("bank", "remove", "my-dgo").assert_refused("Closest: 'my-dog'")
     querysep("separate", file, "-q", "bank:dog", "-o", tmp_path / "out").assert_refused("Closest: 'my-dog'")
-    monkeypatch.setitem(sys.modules, "lance", None)
+    querysep("bank", "list", "--bank", "s3://bucket/mine").assert_refused("folder of this machine")
+    monkeypatch.delenv("QUERYSEP_BANK")
+    monkeypatch.setitem(sys.modules, "platformdirs", None)
     querysep("bank", "list").assert_refused(r"extra 'data': pip install 'querysep\[data\]'")
     querysep("separate", file, "-q", "bank:my-dog", "-o", tmp_path / "out").assert_refused(r"querysep\[data\]")
 

@@ -18,7 +18,7 @@ def test_a_data_set_is_packed_once(querysep: Querysep, folder: Path, tmp_path: P
     place = tmp_path / "store"
     outcome = querysep("data", "pack", str(folder), "-o", str(place))
     assert (outcome.code, outcome.stderr) == (0, "")
-    assert outcome.stdout == f"10 clips packed\n{place}/clips.lance\n"
+    assert outcome.stdout == f"10 clips packed\n{place}\n"
     store = ClipStore(place)
     for index, clip in enumerate(store.clips):
         np.testing.assert_array_equal(store.read(index), read_clip(folder / clip.path, 32_000))

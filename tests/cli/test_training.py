@@ -14,7 +14,7 @@ from querysep.model import load_model
 
 SMALL = (
     "detector: {n_mels: 16, image_size: 64, embed_dim: 8, depths: [1, 1], heads: [1, 2], window_size: 4}\n"
-    "separator: {channels: [8, 16], condition_dim: 16, condition_hidden: 16}\n"
+    "separator: {architecture: compact, channels: [8, 16], condition_dim: 16, condition_hidden: 16}\n"
 )
 
 
@@ -26,7 +26,7 @@ def test_a_misspelt_setting_is_named(querysep: Querysep, tmp_path: Path) -> None
     querysep(*command, "steps=[").assert_refused(r"cannot be read")
 
 
-def test_missing_data_is_told(querysep: Querysep, tmp_path: Path, tiny_model: Path) -> None:
+def test_missing_data_is_refused(querysep: Querysep, tmp_path: Path, tiny_model: Path) -> None:
     querysep("train", "detector", "--data", tmp_path, "-o", tmp_path / "run").assert_refused("no data set that we know")
     querysep("mine", "--data", tmp_path, "--detector", tiny_model, "-o", tmp_path / "a").assert_refused(
         r"no data set that we know"
@@ -112,7 +112,7 @@ def test_a_model_learns_the_classes_of_a_folder(querysep: Querysep, tmp_path: Pa
         place = tmp_path / "sounds" / clip.stem.split("-", 1)[1].rsplit("-", 1)[0] / clip.name
         place.parent.mkdir(parents=True, exist_ok=True)
         clip.rename(place)
-    command = ("train", "adapt", "--data", tmp_path / "sounds", "-o", tmp_path / "run", "--from", tiny_model)
+    command = ("train", "finetune", "--data", tmp_path / "sounds", "-o", tmp_path / "run", "--from", tiny_model)
     ended = querysep(*command, "--minutes", "0.02", "--name", "mine")
     assert ended.code == 0, ended.stderr
     model = load_model(tmp_path / "run" / "separator" / "model", "cpu")
@@ -124,26 +124,41 @@ def test_a_model_learns_the_classes_of_a_folder(querysep: Querysep, tmp_path: Pa
     assert model.presence is not None and before.presence is not None
     assert model.presence.weights == before.presence.weights
     torch.testing.assert_close(model.detector.norm.weight, before.detector.norm.weight, atol=1e-3, rtol=1e-3)
-    querysep(*command, "--quiet").assert_refused("there already")
+    again = querysep(*command)
+    assert (again.code, again.new_files) == (0, ()) and "This run is finished" in again.stderr
+    step = torch.load(tmp_path / "run" / "separator" / "last.ckpt", weights_only=True)["global_step"]
+    assert querysep(*command, "--minutes", "0.03", "--quiet").code == 0
+    assert torch.load(tmp_path / "run" / "separator" / "last.ckpt", weights_only=True)["global_step"] > step
+    assert load_model(tmp_path / "run" / "separator" / "model", "cpu").presence is not None
     one = next((tmp_path / "sounds" / "Clicks").iterdir())
     asked = querysep("separate", one, "-q", "label:Clicks", "-o", tmp_path, "--model", tmp_path / "run/separator/model")
     assert asked.code == 0
 
 
-def test_a_folder_with_a_thin_class_is_told(querysep: Querysep, tmp_path: Path, write_tone: WriteTone) -> None:
+def test_a_folder_with_a_thin_class_is_refused(querysep: Querysep, tmp_path: Path, write_tone: WriteTone) -> None:
     for name in ("sounds/dog/1.wav", "sounds/dog/2.wav", "sounds/bell/1.wav"):
         write_tone(name)
-    querysep("train", "adapt", "--data", tmp_path / "sounds", "-o", tmp_path / "run", "--quiet").assert_refused(
+    querysep("train", "finetune", "--data", tmp_path / "sounds", "-o", tmp_path / "run", "--quiet").assert_refused(
         "single clip: 'bell'.*add clips"
     )
 
 
-def test_adapting_is_one_process(
+def test_finetuning_is_one_process(
     querysep: Querysep, tmp_path: Path, write_tone: WriteTone, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("dog/1.wav", "dog/2.wav", "bell/1.wav", "bell/2.wav"):
         write_tone(f"sounds/{name}")
     for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
-    command = ("train", "adapt", "--data", tmp_path / "sounds", "-o", tmp_path / "run", "--from", tiny_model, "--quiet")
+    command = (
+        "train",
+        "finetune",
+        "--data",
+        tmp_path / "sounds",
+        "-o",
+        tmp_path / "run",
+        "--from",
+        tiny_model,
+        "--quiet",
+    )
     querysep(*command).assert_refused("one process.*without torchrun")

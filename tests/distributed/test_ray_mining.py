@@ -18,7 +18,7 @@ from querysep.anchors.embedding import embed_clips
 from querysep.anchors.mine import Engine, mine, mine_here
 from querysep.anchors.miner import Mined, Miner
 from querysep.anchors.relations import Relations
-from querysep.data.opening import open_recordings
+from querysep.data.formats.data_set import open_recordings
 from querysep.data.recordings import Recordings
 from querysep.detection.config import DetectorConfig
 from querysep.detection.htsat import Htsat

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from synthetic_set import RATE, make_set
 
+from querysep.data.formats.data_set import OpenedRecordings, open_recordings
 from querysep.data.manifest import Clip, read_manifest
-from querysep.data.opening import OpenedRecordings, open_recordings
 from querysep.errors import DataError
 from querysep.evaluation.calibration import PresenceMixtures, auc, fit_presence, logistic
 from querysep.evaluation.metrics.classification import calibration_error

@@ -1,12 +1,12 @@
 """The user's bank: what is kept is found again, by name and by sound, whatever the model and whoever writes beside."""
 
+import sqlite3
 import subprocess
 import sys
-from datetime import timedelta
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import lance
 import numpy as np
 import pytest
 import soundfile
@@ -16,6 +16,7 @@ from recordings import tone
 from querysep.detection.config import DetectorConfig
 from querysep.detection.htsat import Htsat
 from querysep.errors import ConfigError, DataError, QueryError
+from querysep.io.bank_file import KeptSound
 from querysep.queries.bank import Bank
 from querysep.queries.bank_tables import BankTables, bank_place
 from querysep.queries.examples import Ear
@@ -160,16 +161,15 @@ def test_a_long_recording_is_kept_in_part_and_told(bank: Bank, tmp_path: Path, m
     assert bank.entries()[0].seconds == pytest.approx(2.0)
 
 
-def test_removed_sound_leaves_the_disk(bank: Bank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_removed_sound_leaves_the_disk(bank: Bank, tmp_path: Path) -> None:
     hears = ear()
     bank.add("big", [sound(tmp_path / "big.wav", 300, seconds=20.0)], hears)
     bank.add("small", [sound(tmp_path / "small.wav", 900, seconds=0.1)], hears)
 
     def size() -> int:
-        return sum(file.stat().st_size for file in Path(bank.place).rglob("*.lance") if file.is_file())
+        return sum(file.stat().st_size for file in Path(bank.place).iterdir())
 
     assert size() > 1_000_000
-    monkeypatch.setattr("querysep.queries.bank_tables._READERS_NEED", timedelta(0))
     bank.remove(["big"])
     assert size() < 100_000
     assert [entry.name for entry in bank.entries()] == ["small"]
@@ -179,24 +179,45 @@ def test_the_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("QUERYSEP_BANK", raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert "querysep" in bank_place() and bank_place().endswith("bank")
-    monkeypatch.setenv("QUERYSEP_BANK", "s3://bucket/mine/")
-    assert bank_place() == "s3://bucket/mine"
-    assert bank_place(tmp_path) == str(tmp_path)
-    monkeypatch.setitem(sys.modules, "lance", None)
-    with pytest.raises(ConfigError, match=r"querysep\[data\]"):
-        Bank(tmp_path).entries()
+    monkeypatch.setenv("QUERYSEP_BANK", f"{tmp_path}/")
+    assert bank_place() == str(tmp_path)
+    assert bank_place(tmp_path / "other") == str(tmp_path / "other")
+    with pytest.raises(ConfigError, match="folder of this machine, not 's3://bucket/mine'"):
+        Bank("s3://bucket/mine")
     monkeypatch.delenv("QUERYSEP_BANK")
     monkeypatch.setitem(sys.modules, "platformdirs", None)
     with pytest.raises(ConfigError, match=r"querysep\[data\]"):
         Bank()
 
 
-def test_a_table_of_something_else_is_refused(tmp_path: Path) -> None:
-    import pyarrow as pa
+def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    sound = KeptSound("dog", "a.wav", "2026-01-01T00:00:00Z", RATE, 0.5, np.arange(9, dtype=np.int16))
+    file = tmp_path / "bank.sqlite"
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("CREATE TABLE sounds (name TEXT)")
+    for call in (BankTables(str(tmp_path)).facts, lambda: BankTables(str(tmp_path)).append([sound])):
+        with pytest.raises(DataError, match="does not hold a bank"):
+            call()
+    file.write_bytes(b"SQLite format" * 100)
+    with pytest.raises(DataError, match="cannot be read"):
+        BankTables(str(tmp_path)).facts()
+    file.unlink()
+    (tmp_path / "sounds.lance").mkdir()
+    with pytest.raises(DataError, match="older querysep"):
+        BankTables(str(tmp_path)).append([sound])
+    assert not file.exists()
 
-    lance.write_dataset(pa.table({"x": [1]}), str(tmp_path / "bank" / "sounds.lance"))
-    with pytest.raises(DataError, match="does not hold bank sounds"):
-        BankTables(str(tmp_path / "bank")).facts()
+
+def test_a_bank_that_another_process_makes_at_this_moment_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "bank.sqlite").touch()
+    sound = KeptSound("dog", "a.wav", "2026-01-01T00:00:00Z", RATE, 0.5, np.arange(9, dtype=np.int16))
+    tables = BankTables(str(tmp_path))
+    assert tables.facts() == [] and list(tables.sounds(["dog"])) == []
+    tables.append([sound])
+    tables.append([sound])  # as two processes may do at the same moment
+    ((kept,), (fact,)) = tables.sounds(["dog"]), tables.facts()
+    assert kept.key == fact.key == sound.key
+    np.testing.assert_array_equal(kept.samples, sound.samples)
 
 
 _WRITERS = """
@@ -230,7 +251,6 @@ sys.exit(max(codes))
 def test_a_new_bank_that_two_processes_begin_at_once(tmp_path: Path) -> None:
     script = """
 import os, sys
-import lance, pyarrow
 from querysep.queries.bank_tables import BankTables
 from querysep.io.bank_file import KeptSound
 import numpy as np

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from querysep.anchors.choice import MiningSettings
 from querysep.anchors.mine import mine
 from querysep.anchors.miner import Miner
 from querysep.anchors.relations import Relations
-from querysep.data.opening import open_recordings
+from querysep.data.formats.data_set import open_recordings
 from querysep.detection.config import DetectorConfig
 from querysep.detection.htsat import Htsat
 from querysep.errors import DataError
@@ -108,3 +109,20 @@ def test_another_detectors_catalog_is_refused(catalog: Path, detector: TrainedDe
     other = TrainedDetector(Htsat(detector.network.config).eval(), detector.labels)
     with pytest.raises(DataError, match="mined by another detector"):
         train_separator(catalog, other, SEPARATOR, SeparatorTraining(steps=1, **FAST), tmp_path, ABOUT)
+
+
+def test_the_example_of_docs_training_trains(
+    catalog: Path, detector: TrainedDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    tiny = {'load_preset("default").separator': "SEPARATOR", "SeparatorTraining(minutes=30)": "TRAINING"}
+    for text, name in tiny.items():
+        assert text in example
+        example = example.replace(text, name)
+    monkeypatch.chdir(tmp_path)
+    save_detector(tmp_path / "detector" / "detector", detector.network, detector.labels)
+    (tmp_path / "store").symlink_to(catalog)
+    training = SeparatorTraining(steps=2, **FAST)
+    exec(compile(example, "training.md", "exec"), {"SEPARATOR": SEPARATOR, "TRAINING": training})
+    assert load_model(tmp_path / "sparse" / "model", "cpu").config.name == "sparse"

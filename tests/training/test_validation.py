@@ -8,7 +8,7 @@ import torch
 from given import given
 from synthetic_set import make_set
 
-from querysep.data.opening import open_recordings
+from querysep.data.formats.data_set import open_recordings
 from querysep.detection.config import DetectorConfig
 from querysep.detection.htsat import Detection, Htsat
 from querysep.errors import ConfigError, DataError
@@ -24,7 +24,7 @@ FAST: dict[str, Any] = {"warmup_steps": 1, "workers": 0, "batch_size": 4, "preci
 
 
 def _figures(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> dict[float, dict[str, torch.Tensor]]:
-    """Let looks at the validation side find ``values``; return what the averaged weights were at each."""
+    """Let validations find ``values``; return what the averaged weights were at each."""
     seen: dict[float, dict[str, torch.Tensor]] = {}
 
     def validate(module: DetectorModule) -> dict[str, float]:
@@ -63,7 +63,7 @@ def test_a_figure_that_is_no_number_stops_the_training(tmp_path: Path, monkeypat
         _train(tmp_path, tmp_path / "run", steps=6)
 
 
-def test_the_last_weights_are_looked_at_when_time_is_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_weights_are_validated_when_time_is_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_set(tmp_path)
     monkeypatch.setattr(DetectorModule, "elapsed_s", property(lambda module: 60.0 * module.global_step))
     seen = _figures(monkeypatch, [0.5, 0.6])

@@ -23,8 +23,8 @@ from openset.recordings import (
     read_recordings,
     select,
 )
-from openset.splitting import Candidate, Side, divide
 from querysep.data.manifest import Clip, is_rendered, read_manifest, write_manifest
+from querysep.data.splitting import Candidate, Side, divide
 from querysep.errors import DataError
 from querysep.progress import Progress, silent
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import PurePosixPath
 
-from openset.splitting import rank
 from querysep.data.manifest import Split
 from querysep.data.ontology import audioset
+from querysep.data.splitting import rank
 
 SPEECH = frozenset({"Speech", "Female speech, woman speaking", "Male speech, man speaking"})
 MUSIC = "Music"

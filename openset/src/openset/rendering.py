@@ -23,10 +23,10 @@ from openset.instruments import (
 )
 from openset.phrases import ARTICULATIONS, perform
 from openset.recordings import HELD_OUT, labels_of
-from openset.splitting import rank
 from openset.synthesizer import Render, find_fluidsynth, midi_file, play_with
+from querysep.data.formats.multitrack import MUSIC_FOLDER, is_stem
 from querysep.data.manifest import RENDERED, Clip, Split, is_rendered, read_manifest, write_manifest
-from querysep.data.multitrack import MUSIC_FOLDER, is_stem
+from querysep.data.splitting import rank
 from querysep.errors import DataError
 from querysep.progress import Progress, silent
 

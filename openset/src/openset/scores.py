@@ -17,10 +17,10 @@ from openset.clips import SAMPLE_RATE, Samples, decode, slug, write_clip
 from openset.instruments import Font, Instrument
 from openset.phrases import Note, Performance, make_phrase
 from openset.rendering import THREADS, clip_of, find_players, replace_clips, write_attribution
-from openset.splitting import rank
 from openset.synthesizer import Render, midi_file
+from querysep.data.formats.multitrack import MULTITRACK, MUSIC_FOLDER, Multitrack, Stem, is_stem, write_multitracks
 from querysep.data.manifest import Clip, Split, is_rendered
-from querysep.data.multitrack import MULTITRACK, MUSIC_FOLDER, Multitrack, Stem, is_stem, write_multitracks
+from querysep.data.splitting import rank
 from querysep.errors import DataError
 from querysep.progress import Progress, silent
 

@@ -1,30 +1,21 @@
-"""The catalog of anchor segments: a Lance table with their rows, sound and latent embeddings."""
+"""The catalog of anchor segments: their rows, sound and latent embeddings in shards; see docs/store.md."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from querysep.data.manifest import Clip, Split
-from querysep.data.store_sound import SAMPLE, SoundReader, spans_of
-from querysep.data.store_table import (
-    Options,
-    facts_of,
-    has_table,
-    is_complete,
-    open_table,
-    table_errors,
-    table_uri,
-)
+from querysep.data.store.places import Options
+from querysep.data.store.shards import Sounds, Version, open_shards
 from querysep.dsp.mixing import Play
 from querysep.errors import DataError
 
-TABLE = "anchors"
-KEY, LATENT, AUDIO = "clip", "latent", "audio"
-_IN_MEMORY = 1 << 30
-BATCH = 256  # rows
+KIND = "anchors"
+KEY, LATENT = "clip", "latent"
 
 
 class Anchor(BaseModel):
@@ -66,7 +57,13 @@ def clip_key(clip: Clip) -> str:
 
 
 class Catalog:
-    """Anchors and latent embeddings in memory; the sound as well where it is small, else read when asked for.
+    """Anchors, their latent embeddings and their sound.
+
+    Args:
+        anchors: the rows.
+        latents: shape (anchor, latent_dim), float32.
+        audio: shape (anchor, time).
+        facts: what holds for all of them.
 
     Attributes:
         anchors: the rows.
@@ -80,7 +77,7 @@ class Catalog:
         self,
         anchors: Sequence[Anchor],
         latents: NDArray[np.float32],
-        audio: "NDArray[np.int16] | SoundReader",
+        audio: NDArray[np.int16],
         facts: CatalogFacts,
     ) -> None:
         self.anchors = tuple(anchors)
@@ -115,13 +112,10 @@ class Catalog:
             Samples, shape (index, time); zeros follow the sounding ones.
 
         Raises:
-            DataError: the table cannot be read.
+            DataError: the sound cannot be read.
         """
-        if isinstance(self._audio, np.ndarray):
-            segments: NDArray[np.int16] = self._audio[np.asarray(indices, dtype=np.int64)]
-            return segments
-        parts = self._audio.read_many([(int(index), 0, None) for index in indices])
-        return np.stack(parts) if parts else np.zeros((0, self.segment_time), np.int16)
+        segments: NDArray[np.int16] = self._audio[np.asarray(indices, dtype=np.int64)]
+        return segments
 
     def play(self, index: int) -> Play:
         """Return how the sound of ``audio`` is played to be this anchor; here as it was recorded."""
@@ -133,16 +127,39 @@ class Catalog:
         return np.asarray(sounding.astype(np.float32) / np.float32(32768.0))
 
 
-def read_catalog(
-    location: str | Path, *, options: Options | None = None, unfinished: bool = False, in_memory: int = _IN_MEMORY
-) -> Catalog:
-    """Read a catalog.
+class _StoredCatalog(Catalog):
+    """A catalog whose sound stays in the shards, and which goes to another process as an address."""
+
+    def __init__(
+        self,
+        anchors: Sequence[Anchor],
+        latents: NDArray[np.float32],
+        sounds: Sounds,
+        facts: CatalogFacts,
+        again: tuple[Any, ...],
+    ) -> None:
+        super().__init__(anchors, latents, np.zeros((0, facts.segment_time), np.int16), facts)
+        self._sounds, self._again = sounds, again
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Go to another process as an address."""
+        return _read, self._again
+
+    def audio(self, indices: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int16]:
+        """Return segments, see ``Catalog.audio``."""
+        segments = np.empty((len(indices), self.segment_time), np.int16)
+        for segment, index in zip(segments, indices, strict=True):
+            segment[:] = self._sounds.read(int(index))
+        return segments
+
+
+def read_catalog(location: str | Path, *, options: Options | None = None, unfinished: bool = False) -> Catalog:
+    """Read a catalog. Its sound stays where it is, and it goes to another process as an address.
 
     Args:
-        location: a store, or the table itself.
-        options: of the object store.
+        location: of a store.
+        options: of S3.
         unfinished: whether a catalog whose mining was cut short will do.
-        in_memory: bytes of sound up to which all of it is read now.
 
     Returns:
         The catalog.
@@ -150,30 +167,34 @@ def read_catalog(
     Raises:
         DataError: missing, unfinished or damaged.
     """
-    uri = table_uri(location, TABLE)
-    if not has_table(uri, options):
+    return _read(location, options, unfinished, None)
+
+
+def _read(location: str | Path, options: Options | None, unfinished: bool, version: Version | None) -> Catalog:
+    shards = open_shards(location, KIND, options, version)
+    if shards is None:
         raise DataError(f"There is no anchor catalog in '{location}'. Run `querysep mine`.")
-    dataset = open_table(uri, options)
-    facts = CatalogFacts.model_validate(facts_of(dataset, TABLE))
-    if not unfinished and not is_complete(dataset):
+    if not unfinished and not shards.complete:
         raise DataError(f"There is no finished anchor catalog in '{location}'. Run `querysep mine` again; it goes on.")
-    names = [name for name in Anchor.model_fields if name in dataset.schema.names]
-    with table_errors(uri, "read"):
-        table = dataset.to_table(columns=[*names, LATENT, AUDIO], filter="label is not null", with_row_address=True)
-    try:
-        anchors = [Anchor(**row) for row in table.select(names).to_pylist()]
-    except ValidationError as error:
-        raise DataError(f"The anchor catalog in '{location}' is damaged ({error.errors()[0]['msg']}).") from error
-    flat = table[LATENT].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    latents = flat.astype(np.float32, copy=False).reshape(len(anchors), facts.latent_dim)
-    reader = SoundReader(dataset, uri, AUDIO, spans_of(table, AUDIO), options)
-    size = len(anchors) * facts.segment_time * SAMPLE.itemsize
-    return Catalog(anchors, latents, _all(reader, len(anchors), facts) if size <= in_memory else reader, facts)
-
-
-def _all(reader: SoundReader, count: int, facts: CatalogFacts) -> NDArray[np.int16]:
-    audio = np.zeros((count, facts.segment_time), np.int16)
-    for first in range(0, count, BATCH):
-        rows = range(first, min(count, first + BATCH))
-        audio[rows.start : rows.stop] = np.stack(reader.read_many([(row, 0, None) for row in rows]))
-    return audio
+    facts = CatalogFacts.model_validate(shards.facts)
+    names = [name for name in Anchor.model_fields if name in shards.columns]
+    anchors: list[Anchor] = []
+    latents = [np.zeros((0, facts.latent_dim), np.float32)]
+    places = [np.zeros((0, 3), np.int32)]
+    for shard, number, batch in shards.batches([*names, LATENT]):
+        there = batch["label"].is_valid()
+        rows = np.flatnonzero(there.to_numpy(zero_copy_only=False))
+        places.append(np.array([np.full_like(rows, shard), np.full_like(rows, number), rows], np.int32).T)
+        anchored = batch.filter(there)
+        try:
+            anchors += [Anchor(**row) for row in anchored.select(names).to_pylist()]
+        except ValidationError as error:
+            raise DataError(f"The anchor catalog in '{location}' is damaged ({error.errors()[0]['msg']}).") from error
+        latents.append(anchored[LATENT].flatten().to_numpy(zero_copy_only=False).reshape(len(rows), facts.latent_dim))
+    return _StoredCatalog(
+        anchors,
+        np.concatenate(latents),
+        Sounds(shards, np.concatenate(places)),
+        facts,
+        (shards.address, options, True, shards.version),
+    )

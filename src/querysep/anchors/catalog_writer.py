@@ -1,4 +1,4 @@
-"""Writing a catalog of anchor segments: in commits, resumable, by one process at a time."""
+"""Writing a catalog of anchor segments: shard by shard, resumable, by one process at a time."""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -8,24 +8,25 @@ from typing import Any, Self, get_origin
 import numpy as np
 from numpy.typing import NDArray
 
-from querysep.anchors.catalog import AUDIO, BATCH, KEY, LATENT, TABLE, Anchor, CatalogFacts
-from querysep.data.store_sound import sound_array, sound_field
-from querysep.data.store_table import Options, Schema, load_lance, table_errors, table_uri
-from querysep.data.store_writer import TableWriter
+from querysep.anchors.catalog import KEY, KIND, LATENT, Anchor, CatalogFacts
+from querysep.data.store.places import Options, import_arrow
+from querysep.data.store.shards import Schema, ShardWriter, sound_array
 from querysep.errors import DataError
+
+_BATCH = 256  # rows
 
 
 class CatalogWriter:
     """Writes a catalog; one that was begun with the same facts goes on, another one is put aside.
 
     Args:
-        location: a store (folder or ``s3://bucket/prefix``), or the table itself (``.../name.lance``).
+        location: a store (folder or ``s3://bucket/prefix``).
         sample_rate: of the segments, Hz.
         segment_time: samples of a segment.
         latent_dim: values of a latent embedding.
         detector: content hash of the detector.
         settings: of mining, what JSON can hold; other settings mean another catalog.
-        options: of the object store.
+        options: of S3.
 
     Attributes:
         done: keys of the clips that were mined, those without anchors among them.
@@ -53,15 +54,22 @@ class CatalogWriter:
             detector=detector,
             settings=json.dumps(settings, sort_keys=True),
         )
-        load_lance()
+        import_arrow()
         self._schema = _schema(latent_dim)
-        self._writer = TableWriter(table_uri(location, TABLE), TABLE, self._schema, self.facts.model_dump(), options)
-        self.put_aside: CatalogFacts | None = None
-        found = CatalogFacts.model_validate(self._writer.facts)
-        if found != self.facts or set(self._writer.dataset.schema.names) != set(self._schema.names):
-            self.put_aside = found
-            self._writer.start_over()
-        self.done = self._keys()
+        self._writer = ShardWriter(location, KIND, self._schema, self.facts.model_dump(), options)
+        try:
+            self.put_aside: CatalogFacts | None = None
+            found, there = CatalogFacts.model_validate(self._writer.facts), self._writer.there()
+            if found != self.facts or there.columns not in ((), tuple(self._schema.names[:-1])):
+                self.put_aside = found
+                self._writer.start_over()
+                there = self._writer.there()
+            self.done: set[str] = set()
+            for _, _, batch in there.batches([KEY]):
+                self.done.update(batch[KEY].to_pylist())
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -81,7 +89,7 @@ class CatalogWriter:
         latents: NDArray[np.float32],
         clip_keys: Collection[str],
     ) -> None:
-        """Add all anchors of some clips, as one commit.
+        """Add all anchors of some clips, as one shard.
 
         Args:
             rows: the anchors; the key of each one's clip is its ``clip``.
@@ -91,6 +99,7 @@ class CatalogWriter:
 
         Raises:
             DataError: it cannot be written, another process writes, or a clip was mined before.
+            OutputError: the disk is full or cannot be written to.
         """
         keys = list(dict.fromkeys(clip_keys))
         again = self.done.intersection(keys)
@@ -103,8 +112,8 @@ class CatalogWriter:
         if not keys:
             return
         batches = [
-            self._batch(rows[first : first + BATCH], audio[first : first + BATCH], latents[first : first + BATCH])
-            for first in range(0, len(rows), BATCH)
+            self._batch(rows[first : first + _BATCH], audio[first : first + _BATCH], latents[first : first + _BATCH])
+            for first in range(0, len(rows), _BATCH)
         ]
         without = set(keys).difference(row.clip for row in rows)
         if without:
@@ -142,11 +151,6 @@ class CatalogWriter:
         columns.append(sound_array([None] * len(keys)))
         return pa.record_batch(columns, schema=self._schema)
 
-    def _keys(self) -> set[str]:
-        with table_errors(self._writer.uri, "read"):
-            column = self._writer.dataset.to_table(columns=[KEY])[KEY]
-        return set(column.to_pylist())
-
 
 def _schema(latent_dim: int) -> Schema:
     """Return the schema: the fields of ``Anchor``, embedding and sound.
@@ -162,5 +166,5 @@ def _schema(latent_dim: int) -> Schema:
         kind = pa.list_(pa.string()) if several else kinds.get(field.annotation, pa.string())
         fields.append(pa.field(name, kind, nullable=name != KEY))
     fields.append(pa.field(LATENT, pa.list_(pa.float32(), latent_dim)))
-    fields.append(sound_field(AUDIO))
+    fields.append(pa.field("audio", pa.list_(pa.int16())))
     return pa.schema(fields)

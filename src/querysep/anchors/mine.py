@@ -13,7 +13,7 @@ from querysep.anchors.catalog_writer import CatalogWriter
 from querysep.anchors.miner import Mined, Miner, mine_batch
 from querysep.data.manifest import Split
 from querysep.data.recordings import Recordings
-from querysep.data.store_table import Options
+from querysep.data.store.places import Options
 from querysep.errors import DataError
 from querysep.progress import Progress, silent
 
@@ -74,10 +74,10 @@ def mine(
         recordings: clips and their sound, at the detector's rate. Held-out clips are not mined.
         miner: the detector and what to look for.
         detector_hash: of the detector. A catalog of another one, or of other settings, is put aside.
-        location: of the catalog: a store or a table, see ``CatalogWriter``.
+        location: of the catalog: a store, see ``CatalogWriter``.
         splits: whose clips are mined.
         engine: where the work is done.
-        options: of the object store.
+        options: of S3.
         progress: told after each batch.
 
     Returns:

@@ -11,8 +11,6 @@ from querysep.cli.options import (
     DeviceOption,
     ModelOption,
     Quiet,
-    StorageOptions,
-    parse_storage_options,
 )
 from querysep.cli.terminal import print_table, progress_bar, warn
 
@@ -42,12 +40,11 @@ def add(
     ],
     model: ModelOption = "default",
     place: BankOption = None,
-    storage_options: StorageOptions = None,
     device: DeviceOption = Device.AUTO,
     quiet: Quiet = False,
 ) -> None:
     """Keep sounds under a name: the first minute of each."""
-    bank = _open(place, storage_options)
+    bank = _open(place)
     bank.entries()  # before the model is loaded: a bank that cannot be read is told at once
     from querysep.model import load_model
 
@@ -59,9 +56,9 @@ def add(
 
 
 @_bank.command("list")
-def list_entries(place: BankOption = None, storage_options: StorageOptions = None) -> None:
+def list_entries(place: BankOption = None) -> None:
     """List the entries: how many sounds each has, how long they are together, when the last one came."""
-    entries = _open(place, storage_options).entries()
+    entries = _open(place).entries()
     rows = [
         (entry.name, str(len(entry.sounds)), f"{entry.seconds:.1f} s", entry.sounds[-1].added.replace("T", " "))
         for entry in entries
@@ -78,7 +75,6 @@ def search(
     count: Annotated[int, typer.Option("-n", "--count", help="How many entries, at most.", min=1)] = 10,
     model: ModelOption = "default",
     place: BankOption = None,
-    storage_options: StorageOptions = None,
     device: DeviceOption = Device.AUTO,
     quiet: Quiet = False,
 ) -> None:
@@ -91,7 +87,7 @@ def search(
     query = Query.parse(wanted)
     if query.kind == "audio" and not Path(wanted).exists():
         query = Query.words(wanted)
-    bank = _open(place, storage_options)
+    bank = _open(place)
     if not bank.entries():
         raise QueryError(f"There is no sound in the bank '{bank.place}'. Add some with `querysep bank add`.")
     loaded = load_model(model, device.value)
@@ -105,9 +101,9 @@ def search(
 
 
 @_bank.command()
-def remove(names: Names, place: BankOption = None, storage_options: StorageOptions = None) -> None:
+def remove(names: Names, place: BankOption = None) -> None:
     """Remove entries with all their sounds."""
-    _show(_open(place, storage_options).remove(names), "removed")
+    _show(_open(place).remove(names), "removed")
 
 
 @_bank.command()
@@ -118,26 +114,24 @@ def export(
         typer.Argument(help="Names of entries; by default all.", metavar="[NAME...]", show_default=False),
     ] = None,
     place: BankOption = None,
-    storage_options: StorageOptions = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
 ) -> None:
     """Write entries into one file, a ZIP archive of FLAC files, that others can import."""
-    _show(_open(place, storage_options).save(file, names or (), overwrite=overwrite), "exported")
+    _show(_open(place).save(file, names or (), overwrite=overwrite), "exported")
     typer.echo(str(file))
 
 
 @_bank.command("import")
-def import_file(file: BankFile, place: BankOption = None, storage_options: StorageOptions = None) -> None:
+def import_file(file: BankFile, place: BankOption = None) -> None:
     """Add the sounds of a file that `querysep bank export` wrote."""
-    for added in _open(place, storage_options).load(file):
+    for added in _open(place).load(file):
         typer.echo(_told(added.name, added.sounds, added.there))
 
 
-def _open(place: str | None, storage_options: list[str] | None) -> "Bank":
-    options = parse_storage_options(storage_options)
+def _open(place: str | None) -> "Bank":
     from querysep.queries.bank import Bank
 
-    return Bank(place, options)
+    return Bank(place)
 
 
 def _ear(model: "Model", progress: "Progress") -> "Ear":

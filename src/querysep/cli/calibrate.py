@@ -40,7 +40,7 @@ def calibrate(
     quiet: Quiet = False,
 ) -> None:
     """Fit how surely a queried sound is there, on mixtures of a data set's validation side; kept beside the weights."""
-    from querysep.data.opening import open_recordings
+    from querysep.data.formats.data_set import open_recordings
     from querysep.evaluation.calibration import fit_presence
     from querysep.io.presence_calibration import write_presence
     from querysep.model import bundled_models, load_model
@@ -48,7 +48,7 @@ def calibrate(
     loaded = load_model(model, device.value)
     rate = loaded.detector.config.sample_rate
     with progress_bar(quiet=quiet) as progress:
-        opened = open_recordings(data, rate, layout=layout, audio=audio, classes=classes, progress=progress)
+        opened = open_recordings(data, rate, data_format=layout, audio=audio, classes=classes, progress=progress)
         fit = fit_presence(loaded, opened, mixtures, seed, progress)
     warn(opened.warnings, quiet=quiet)
     if fit.split == "train":

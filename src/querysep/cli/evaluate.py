@@ -17,7 +17,7 @@ from querysep.cli.options import (
     Workers,
     check_engine,
 )
-from querysep.cli.terminal import progress_bar, show_paths
+from querysep.cli.terminal import progress_bar, show_paths, warn
 from querysep.errors import ConfigError
 from querysep.evaluation.protocols.request import ProtocolName
 
@@ -121,6 +121,7 @@ def _evaluate(
     facts = model_facts(model)
     with progress_bar(quiet=quiet) as progress, _engine(request, *engine, device) as where:
         built = request.build(device if engine[0] is EngineName.LOCAL else "cpu")
+        warn(built.warnings, quiet=quiet)
         results = run(
             built,
             facts,

@@ -23,7 +23,7 @@ from querysep.cli import (
     split,
     training,
 )
-from querysep.errors import QuerysepError
+from querysep.errors import Interrupted, QuerysepError
 
 USER_CAN_MEND = 2
 INTERRUPTED = 128 + signal.SIGINT
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: what follows the program's name; by default, what the process was given.
 
     Raises:
-        SystemExit: always. 0 done; 2 something that the user can mend, told in one line; 130 interrupted.
+        SystemExit: always. 0 done; 2 something that the user can mend, in one line; 130 interrupted.
     """
     signal.signal(signal.SIGTERM, _leave)
     sys.exit(run(arguments))
@@ -90,6 +90,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it flushes
         return READER_IS_GONE
+    except Interrupted as stopped:
+        sys.stderr.write(f"querysep: {stopped}\n" if str(stopped) else "")  # of several processes one says it
+        return 128 + stopped.signal_number
     except (KeyboardInterrupt, Abort):
         status = INTERRUPTED
     if status == INTERRUPTED:
@@ -108,7 +111,7 @@ def _refuse_usage(error: TyperException) -> int:
 
 
 def _refuse(message: str) -> int:
-    """Tell what was wrong in one line."""
+    """Say what was wrong in one line."""
     sys.stderr.write(f"querysep: error: {' '.join(message.split())}\n")
     return USER_CAN_MEND
 

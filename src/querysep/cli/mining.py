@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from querysep.cli.options import Address, EngineName, EngineOption, Quiet, Workers, check_engine
+from querysep.cli.options import Address, EngineName, EngineOption, KeepTest, Quiet, Workers, check_engine
 from querysep.cli.terminal import progress_bar
 from querysep.errors import ConfigError
 
@@ -51,6 +51,7 @@ def mine(
     address: Address = None,
     workers: Workers = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    keep_test: KeepTest = False,
     quiet: Quiet = False,
 ) -> None:
     """Find the anchor segments of a data set: where in each clip its classes are most present."""
@@ -58,12 +59,12 @@ def mine(
     from querysep.anchors.mine import mine as run
     from querysep.anchors.miner import Miner
     from querysep.anchors.relations import relations_of
-    from querysep.data.opening import open_recordings
+    from querysep.data.formats.data_set import open_recordings
     from querysep.model import choose_device, load_detector
 
     trained = load_detector(detector)
     with progress_bar(quiet=quiet) as progress:
-        opened = open_recordings(data, trained.network.config.sample_rate, progress=progress)
+        opened = open_recordings(data, trained.network.config.sample_rate, keep_test=keep_test, progress=progress)
         location = output or _store(data)
         relations = relations_of(clip.labels for clip in opened.clips)
         here = choose_device(device if engine is EngineName.LOCAL else "cpu")

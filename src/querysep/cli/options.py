@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from querysep.data.layouts import Layout
+from querysep.data.formats import DataFormat
 from querysep.errors import ConfigError
 
 
@@ -53,7 +53,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bar and no war
 
 DataPath = Annotated[str, typer.Argument(help="Folder, list, manifest, HDF5 pack or store.", metavar="PATH")]
 LayoutOption = Annotated[
-    Layout | None, typer.Option(help="How the data lies there; by default found out.", show_default=False)
+    DataFormat | None, typer.Option(help="How the data lies there; by default found out.", show_default=False)
 ]
 AudioFolder = Annotated[Path | None, typer.Option(help="Folder of the audio, if it is elsewhere.", metavar="DIR")]
 ClassList = Annotated[
@@ -67,10 +67,15 @@ BankOption = Annotated[
     str | None,
     typer.Option(
         "--bank",
-        help="Folder or s3://bucket/prefix of your own sounds; by default QUERYSEP_BANK, or a folder of yours.",
+        help="Folder of your own sounds; by default QUERYSEP_BANK, or a folder of yours.",
         metavar="PLACE",
         show_default=False,
     ),
+]
+
+KeepTest = Annotated[
+    bool,
+    typer.Option("--keep-test", help="Where the data has no test side, spare the clips that `evaluate` would test on."),
 ]
 
 EngineOption = Annotated[EngineName, typer.Option("--engine", help="Here, or on a Ray cluster.")]

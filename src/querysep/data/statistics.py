@@ -1,7 +1,9 @@
-"""What a data set holds, in numbers: hours, clips, durations, loudness and licences, per class and split."""
+"""What a data set holds, in numbers and pictures: hours, clips, durations, loudness, licences; by class and split."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +14,17 @@ from querysep.data.recordings import Recordings
 from querysep.errors import DataError
 from querysep.progress import Progress, silent
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 NO_LICENCE = "not stated"
 LONGEST_READ_S = 30.0
 QUIETEST_DB = -120.0
+PLOTTED_CLASSES = 60
+PLOTTED_LICENCES = 14
+_SPLIT_STYLES = {"train": ("#3b6ea8", "o"), "validation": ("#e0a030", "D"), "test": ("#a03b5c", "s")}
 
 
 class _Model(BaseModel):
@@ -90,7 +99,7 @@ def measure(recordings: Recordings, *, most: int | None = None, progress: Progre
         recordings: any data set that can be opened.
         most: measure the loudness of at most so many clips, evenly chosen; None for all. Of a long clip the
             first 30 seconds are measured.
-        progress: is told the clips measured.
+        progress: called after each clip that is measured.
 
     Returns:
         The numbers.
@@ -146,7 +155,7 @@ def _class(
     origins: dict[str, set[str]] = defaultdict(set)
     for clip in own:
         origins[clip.split].add(clip.origin)
-    heard = [loudness[index] for index in indices if index in loudness]
+    levels = [loudness[index] for index in indices if index in loudness]
     return ClassStatistics(
         label=label,
         splits=_amounts(own, [clip.split for clip in own]),
@@ -154,7 +163,7 @@ def _class(
         rendered=sum(is_rendered(clip) for clip in own),
         held_out=any(clip.held_out for clip in own),
         duration_s=_spread([clip.duration_s for clip in own]),
-        loudness_db=_spread(heard) if heard else None,
+        loudness_db=_spread(levels) if levels else None,
         also_labelled=_amount(labelled),
     )
 
@@ -185,9 +194,110 @@ def _spread(values: Sequence[float]) -> Spread:
 
 
 def _shared_origins(clips: Sequence[Clip]) -> tuple[str, ...]:
-    """Name origins of several splits; clips without an origin tell nothing."""
+    """Name origins of several splits; clips without an origin are passed over."""
     splits: dict[str, set[str]] = defaultdict(set)
     for clip in clips:
         if clip.origin:
             splits[clip.origin].add(clip.split)
     return tuple(sorted(origin for origin, found in splits.items() if len(found) > 1))
+
+
+def plot_classes(statistics: Statistics, path: Path) -> None:
+    """Draw minutes and clips of every class, by split.
+
+    Args:
+        statistics: of a data set.
+        path: the new PNG.
+    """
+    classes = statistics.classes[:PLOTTED_CLASSES]
+    figure = _figure(12, 1.6 + 0.2 * len(classes))
+    minutes, clips = figure.subplots(1, 2, sharey=True)
+    _dots(minutes, classes, [{split: 60 * one.hours for split, one in row.splits.items()} for row in classes])
+    _dots(clips, classes, [{split: float(one.clips) for split, one in row.splits.items()} for row in classes])
+    minutes.set_xlabel("minutes")
+    clips.set_xlabel("clips")
+    clips.legend(loc="lower right", frameon=False)
+    left = len(statistics.classes) - len(classes)
+    rest = f"; {left} smaller classes left out" if left else ""
+    figure.suptitle(f"{statistics.clips} clips, {statistics.hours:.1f} hours{rest}. * held out of training")
+    figure.savefig(path, format="png", dpi=110)
+
+
+def plot_spreads(statistics: Statistics, path: Path) -> None:
+    """Draw how durations and loudness lie, class by class: the middle half, the middle nine tenths, the median.
+
+    Args:
+        statistics: of a data set.
+        path: the new PNG.
+    """
+    classes = statistics.classes[:PLOTTED_CLASSES]
+    figure = _figure(12, 1.6 + 0.2 * len(classes))
+    durations, loudness = figure.subplots(1, 2, sharey=True)
+    for axes, name in ((durations, "duration_s"), (loudness, "loudness_db")):
+        for row, one in enumerate(classes):
+            spread = getattr(one, name)
+            if spread is not None:
+                axes.plot([spread.p5, spread.p95], [row, row], color="#b0b8c4", linewidth=1.5)
+                axes.plot([spread.p25, spread.p75], [row, row], color="#3b6ea8", linewidth=5)
+                axes.plot([spread.median], [row], "|", color="black", markersize=9)
+        axes.grid(axis="x", color="#e0e0e0")
+    durations.set_xscale("log")
+    durations.set_xlabel("duration, seconds")
+    loudness.set_xlabel("loudness, dB RMS re full scale")
+    _name_rows(durations, classes)
+    figure.suptitle("Duration and loudness: median, middle half (thick), middle nine tenths (thin)")
+    figure.savefig(path, format="png", dpi=110)
+
+
+def plot_licences(statistics: Statistics, path: Path) -> None:
+    """Draw the hours under each licence.
+
+    Args:
+        statistics: of a data set.
+        path: the new PNG.
+    """
+    rows = list(statistics.licences.items())
+    shown = rows[:PLOTTED_LICENCES]
+    figure = _figure(9, 1.4 + 0.28 * len(shown))
+    axes = figure.subplots()
+    axes.barh(range(len(shown)), [amount.hours for _, amount in shown], color="#3b6ea8")
+    for row, (_, amount) in enumerate(shown):
+        axes.text(amount.hours, row, f" {amount.clips} clips", va="center", fontsize=8)
+    axes.set_yticks(range(len(shown)), [_short(name) for name, _ in shown], fontsize=8)
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    axes.set_xlabel("hours")
+    left = len(rows) - len(shown)
+    figure.suptitle("Licences" + (f" ({left} rarer ones left out)" if left else ""))
+    figure.savefig(path, format="png", dpi=110)
+
+
+def _figure(width: float, height: float) -> "Figure":
+    """Make a figure that no window system needs to know of."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, max(3.0, height)), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _dots(axes: "Axes", classes: Sequence[ClassStatistics], values: Sequence[dict[str, float]]) -> None:
+    """Draw a dot for each split; bars upon each other would mislead on a logarithmic scale."""
+    for split, (colour, marker) in _SPLIT_STYLES.items():
+        rows = [row for row, value in enumerate(values) if split in value]
+        axes.plot([values[row][split] for row in rows], rows, marker, color=colour, markersize=5, label=split)
+    axes.set_xscale("log")
+    axes.grid(color="#e8e8e8")
+    axes.set_axisbelow(True)
+    _name_rows(axes, classes)
+
+
+def _name_rows(axes: "Axes", classes: Sequence[ClassStatistics]) -> None:
+    names = [_short(one.label) + (" *" if one.held_out else "") for one in classes]
+    axes.set_yticks(range(len(classes)), names, fontsize=8)
+    axes.set_ylim(len(classes) - 0.4, -0.6)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 34 else name[:32] + "..."

@@ -4,14 +4,12 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from querysep.data.store_table import Options
 from querysep.detection.identity import detector_hash
 from querysep.errors import AudioError, QueryError
 from querysep.io.audio_reader import read_audio
@@ -72,25 +70,20 @@ class Added:
 
 
 class Bank:
-    """A bank in a folder or on an object store; safe for any number of processes at once.
+    """A bank in a folder; safe for any number of processes at once.
 
     Sounds are kept as sound, so that they outlive a model: what another detector made of them is made anew.
 
     Args:
-        place: a folder or ``s3://bucket/prefix``; by default QUERYSEP_BANK, or the platform's data folder.
-        options: of the object store.
+        place: a folder; by default QUERYSEP_BANK, or the platform's data folder.
 
     Raises:
-        ConfigError: the extra 'data' is not installed.
+        ConfigError: the place is no folder of this machine, or the platform's needs the extra 'data'.
     """
 
-    def __init__(self, place: str | Path | None = None, options: Options | None = None) -> None:
+    def __init__(self, place: str | Path | None = None) -> None:
         self.place = bank_place(place)
-        self._given_options = options
-
-    @cached_property
-    def _tables(self) -> BankTables:
-        return BankTables(self.place, self._given_options)
+        self._tables = BankTables(self.place)
 
     def entries(self) -> list[Entry]:
         """Give all entries by name.

@@ -1,51 +1,64 @@
-"""The Lance tables of a user's bank: the sounds, and for each detector the embeddings that it made of them.
+"""A user's bank as one SQLite file: the sounds, and for each detector the embeddings that it made of them.
 
-Any number of processes may write at once. Adding is one atomic append, which never conflicts with another; removing is
-tried again by Lance when another process was faster. Two processes that add the same sound at the same moment leave it
-twice; so it is told apart by its key, and counts once.
+Any number of processes may read and write at once: a change is one transaction, and others wait for it.
 """
 
+import json
 import os
+import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from querysep.data.store_table import FACTS, Dataset, Options, Schema, facts_of, find_table, load_lance, table_errors
 from querysep.errors import ConfigError, DataError
 from querysep.io.bank_file import KeptSound
 from querysep.queries.condition import Example
 
 PLACE_VARIABLE = "QUERYSEP_BANK"
-_SOUNDS, _EMBEDDINGS = "bank sounds", "bank embeddings"
-_READERS_NEED = timedelta(hours=1)  # an older version may still be open in another process
-_BATCH_ROWS = 100
+FILE = "bank.sqlite"
+_IDENTITY = {"application_id": 0x51534550, "user_version": 1}
+_WAIT_S = 300.0  # for other processes
+_TABLES = """
+CREATE TABLE sounds (
+    name TEXT NOT NULL, key TEXT NOT NULL, source TEXT NOT NULL, added TEXT NOT NULL, duration_s REAL NOT NULL,
+    sample_rate INTEGER NOT NULL, scale REAL NOT NULL, audio BLOB NOT NULL, UNIQUE (name, key)
+);
+CREATE TABLE embeddings (
+    detector TEXT NOT NULL, key TEXT NOT NULL, seconds_used REAL NOT NULL, vector BLOB NOT NULL, profile BLOB NOT NULL,
+    UNIQUE (detector, key)
+);
+"""
+_SAMPLE, _VALUE = np.dtype("<i2"), np.dtype("<f4")
 
 
 def bank_place(given: str | Path | None = None) -> str:
     """Return where the user's bank lies: as given, in QUERYSEP_BANK, or in the platform's data folder.
 
     Raises:
-        ConfigError: the extra is not installed.
+        ConfigError: the extra is not installed, or the place is no folder of this machine.
     """
     place = str(given or os.environ.get(PLACE_VARIABLE, ""))
+    if "://" in place:
+        raise ConfigError(f"A bank is a folder of this machine, not '{place}'. Mail it by `querysep bank export`.")
     if place:
         return place.rstrip("/") or place
     try:
         import platformdirs
     except ImportError as error:
-        raise ConfigError("A bank needs the extra 'data': pip install 'querysep[data]'.") from error
+        raise ConfigError(
+            "The platform's data folder needs the extra 'data': pip install 'querysep[data]'. Or name a folder."
+        ) from error
     return str(platformdirs.user_data_path("querysep", appauthor=False) / "bank")
 
 
 @dataclass(frozen=True)
 class SoundFacts:
-    """What the table tells of a sound without reading it."""
+    """What is known of a sound without reading it."""
 
     name: str
     source: str
@@ -58,17 +71,11 @@ class BankTables:
     """The tables of one bank; it is made by the first sound that is added.
 
     Args:
-        place: a folder or ``s3://bucket/prefix``.
-        options: of the object store.
-
-    Raises:
-        ConfigError: Lance is not installed.
+        place: a folder.
     """
 
-    def __init__(self, place: str, options: Options | None = None) -> None:
-        load_lance()
+    def __init__(self, place: str) -> None:
         self.place = place
-        self._options = dict(options) if options else None
 
     def facts(self) -> list[SoundFacts]:
         """Tell of all sounds, oldest first.
@@ -76,73 +83,58 @@ class BankTables:
         Raises:
             DataError: the bank cannot be read.
         """
-        dataset = self._find(self._uri("sounds"), _SOUNDS)
-        if dataset is None:
-            return []
-        columns = ["name", "source", "added", "key", "duration_s"]
-        with table_errors(self.place, "read"):
-            rows = dataset.to_table(columns=columns).to_pylist()
-        once = {(row["name"], row["key"]): SoundFacts(**row) for row in reversed(rows)}
-        return sorted(once.values(), key=lambda sound: (sound.added, sound.name, sound.source))
+        columns = "name, source, added, key, duration_s"
+        with self._reading() as database:
+            rows = database.execute(f"SELECT {columns} FROM sounds ORDER BY added, name, source").fetchall()
+        return [SoundFacts(*row) for row in rows]
 
     def sounds(self, names: Sequence[str]) -> Iterator[KeptSound]:
-        """Read the sounds of some entries.
+        """Read the sounds of some entries, in the order in which they were added.
 
         Raises:
             DataError: the bank cannot be read.
         """
-        dataset = self._find(self._uri("sounds"), _SOUNDS)
-        if dataset is None or not names:
-            return
-        seen = set()
-        with table_errors(self.place, "read"):
-            for batch in dataset.scanner(filter=_one_of("name", names), batch_size=_BATCH_ROWS).to_batches():
-                for row in batch.to_pylist():
-                    samples = np.frombuffer(row["audio"], "<i2").astype(np.int16)
-                    identity = row["name"], row["key"]
-                    if identity not in seen:
-                        yield KeptSound(
-                            row["name"], row["source"], row["added"], row["sample_rate"], row["scale"], samples
-                        )
-                    seen.add(identity)
+        with self._reading() as database:
+            wanted = "SELECT rowid FROM sounds WHERE name IN (SELECT value FROM json_each(?)) ORDER BY rowid"
+            for (number,) in database.execute(wanted, (json.dumps(list(names)),)).fetchall():
+                columns = "name, source, added, sample_rate, scale, audio"
+                row = database.execute(f"SELECT {columns} FROM sounds WHERE rowid = ?", (number,)).fetchone()
+                if row is not None:  # else another process removed it at this moment
+                    name, source, added, rate, scale, audio = row
+                    yield KeptSound(name, source, added, rate, scale, np.frombuffer(audio, _SAMPLE).astype(np.int16))
 
     def append(self, sounds: Sequence[KeptSound]) -> None:
-        """Add sounds, all or none.
+        """Add sounds, all or none; one that is there already stays as it is.
 
         Raises:
             DataError: the bank cannot be written.
         """
-        import pyarrow as pa
-
-        schema = _sounds_schema()
-        columns = {
-            "name": [sound.name for sound in sounds],
-            "source": [sound.source for sound in sounds],
-            "added": [sound.added for sound in sounds],
-            "key": [sound.key for sound in sounds],
-            "duration_s": [len(sound.samples) / sound.sample_rate for sound in sounds],
-            "sample_rate": [sound.sample_rate for sound in sounds],
-            "scale": [sound.scale for sound in sounds],
-            "audio": [sound.samples.astype("<i2").tobytes() for sound in sounds],
-        }
-        self._append(self._uri("sounds"), _SOUNDS, pa.table(columns, schema=schema))
+        rows = [
+            (
+                sound.name,
+                sound.key,
+                sound.source,
+                sound.added,
+                len(sound.samples) / sound.sample_rate,
+                sound.sample_rate,
+                sound.scale,
+                sound.samples.astype(_SAMPLE).tobytes(),
+            )
+            for sound in sounds
+        ]
+        with self._writing() as database:
+            database.executemany("INSERT OR IGNORE INTO sounds VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     def remove(self, names: Sequence[str]) -> None:
-        """Remove entries; their sound leaves the disk with the first removal an hour later.
+        """Remove entries; their sound leaves the disk.
 
         Raises:
             DataError: the bank cannot be written.
         """
-        dataset = self._find(self._uri("sounds"), _SOUNDS)
-        if dataset is None:
-            return
-        with table_errors(self.place, "written"):
-            dataset.delete(_one_of("name", names), conflict_retries=20)
-            try:
-                dataset.optimize.compact_files(materialize_deletions_threshold=0.0)
-            except OSError:
-                return  # another process removed something at this moment; the next removal tidies up
-            dataset.cleanup_old_versions(older_than=_READERS_NEED)
+        with self._writing() as database:
+            database.execute(
+                "DELETE FROM sounds WHERE name IN (SELECT value FROM json_each(?))", (json.dumps(list(names)),)
+            )
 
     def embeddings(self, detector: str, keys: Sequence[str]) -> dict[str, Example]:
         """Return what a detector made of sounds, as far as it is kept, by key; the examples have no names.
@@ -150,14 +142,15 @@ class BankTables:
         Raises:
             DataError: the bank cannot be read.
         """
-        dataset = self._find(self._uri(f"embeddings-{detector}"), _EMBEDDINGS)
-        if dataset is None or not keys:
-            return {}
-        with table_errors(self.place, "read"):
-            rows = dataset.to_table(filter=_one_of("key", keys)).to_pylist()
+        wanted = (
+            "SELECT key, seconds_used, vector, profile FROM embeddings "
+            "WHERE detector = ? AND key IN (SELECT value FROM json_each(?))"
+        )
+        with self._reading() as database:
+            rows = database.execute(wanted, (detector, json.dumps(list(keys)))).fetchall()
         return {
-            row["key"]: Example("", row["seconds_used"], torch.tensor(row["vector"]), torch.tensor(row["profile"]))
-            for row in rows
+            key: Example("", seconds_used, torch.from_numpy(_floats(vector)), torch.from_numpy(_floats(profile)))
+            for key, seconds_used, vector, profile in rows
         }
 
     def embedded_keys(self, detector: str) -> set[str]:
@@ -166,11 +159,8 @@ class BankTables:
         Raises:
             DataError: the bank cannot be read.
         """
-        dataset = self._find(self._uri(f"embeddings-{detector}"), _EMBEDDINGS)
-        if dataset is None:
-            return set()
-        with table_errors(self.place, "read"):
-            return set(dataset.to_table(columns=["key"])["key"].to_pylist())
+        with self._reading() as database:
+            return {key for (key,) in database.execute("SELECT key FROM embeddings WHERE detector = ?", (detector,))}
 
     def keep_embeddings(self, detector: str, examples: dict[str, Example]) -> None:
         """Keep what a detector made of sounds, by key.
@@ -178,20 +168,14 @@ class BankTables:
         Raises:
             DataError: the bank cannot be written.
         """
-        import pyarrow as pa
-
-        vectors = {key: example.vector.cpu() for key, example in examples.items() if example.vector is not None}
-        if not vectors:
-            return
-        profiles = [examples[key].profile for key in vectors]
-        columns: dict[str, list[Any]] = {
-            "key": list(vectors),
-            "seconds_used": [examples[key].seconds_used for key in vectors],
-            "vector": [vector.tolist() for vector in vectors.values()],
-            "profile": [profile.tolist() if profile is not None else [] for profile in profiles],
-        }
-        schema = _embeddings_schema(len(columns["vector"][0]))
-        self._append(self._uri(f"embeddings-{detector}"), _EMBEDDINGS, pa.table(columns, schema=schema))
+        rows = [
+            (detector, key, example.seconds_used, _bytes(example.vector), _bytes(example.profile))
+            for key, example in examples.items()
+            if example.vector is not None
+        ]
+        if rows:
+            with self._writing() as database:
+                database.executemany("INSERT OR IGNORE INTO embeddings VALUES (?, ?, ?, ?, ?)", rows)
 
     def forget_embeddings(self, detector: str, keys: Sequence[str]) -> None:
         """Remove embeddings of sounds that are no longer there.
@@ -199,10 +183,10 @@ class BankTables:
         Raises:
             DataError: the bank cannot be written.
         """
-        dataset = self._find(self._uri(f"embeddings-{detector}"), _EMBEDDINGS)
-        if dataset is not None and keys:
-            with table_errors(self.place, "written"):
-                dataset.delete(_one_of("key", keys), conflict_retries=20)
+        if keys:
+            gone = "DELETE FROM embeddings WHERE detector = ? AND key IN (SELECT value FROM json_each(?))"
+            with self._writing() as database:
+                database.execute(gone, (detector, json.dumps(list(keys))))
 
     def nearest(self, detector: str, vector: NDArray[np.float32], count: int) -> list[tuple[str, float]]:
         """Return the keys of the sounds whose embeddings point most nearly the same way, and the cosines.
@@ -210,75 +194,74 @@ class BankTables:
         Raises:
             DataError: the bank cannot be read.
         """
-        dataset = self._find(self._uri(f"embeddings-{detector}"), _EMBEDDINGS)
-        if dataset is None:
+        with self._reading() as database:
+            rows = database.execute("SELECT key, vector FROM embeddings WHERE detector = ?", (detector,)).fetchall()
+        if not rows:
             return []
-        near = {"column": "vector", "q": vector, "k": count, "metric": "cosine"}
-        with table_errors(self.place, "read"):
-            rows = dataset.to_table(columns=["key", "_distance"], nearest=near).to_pylist()
-        best: dict[str, float] = {}
-        for row in rows:
-            best.setdefault(row["key"], 1.0 - row["_distance"])
-        return list(best.items())
+        vectors = np.stack([_floats(content) for _, content in rows])
+        cosines = vectors @ vector / np.maximum(np.linalg.norm(vectors, axis=1) * np.linalg.norm(vector), 1e-12)
+        return [(rows[index][0], float(cosines[index])) for index in np.argsort(-cosines, kind="stable")[:count]]
 
-    def _uri(self, table: str) -> str:
-        return f"{self.place}/{table}.lance"
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._errors("read"), closing(self._open()) as database:
+            yield database
 
-    def _find(self, uri: str, kind: str) -> Dataset | None:
-        dataset = find_table(uri, self._options, None)
-        if dataset is not None:
-            facts_of(dataset, kind)
-        return dataset
+    def _open(self) -> sqlite3.Connection:
+        """Open the bank; an empty one in memory where there is none."""
+        folder, path = Path(self.place), Path(self.place) / FILE
+        if path.exists():
+            database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", _WAIT_S, isolation_level=None, uri=True)
+            if _has_tables(database):
+                if [database.execute(f"PRAGMA {name}").fetchone()[0] for name in _IDENTITY] == list(_IDENTITY.values()):
+                    return database
+                database.close()
+                raise DataError(f"'{path}' does not hold a bank of this querysep. Choose another place.")
+            database.close()  # another process makes it at this moment
+        elif (folder / "sounds.lance").exists():
+            raise DataError(
+                f"The bank '{folder}' was made by an older querysep. Export it with that one and import it here, or "
+                "choose another place."
+            )
+        database = sqlite3.connect(":memory:", isolation_level=None)
+        database.executescript(_TABLES)
+        return database
 
-    def _append(self, uri: str, kind: str, rows: Any) -> None:
-        lance = load_lance()
-        if self._find(uri, kind) is None:
-            try:
-                with table_errors(
-                    uri, "written"
-                ):  # no retries: mode="create" of two at once may drop rows of the first
-                    empty = lance.LanceOperation.Overwrite(rows.schema, [])
-                    lance.LanceDataset.commit(uri, empty, storage_options=self._options, max_retries=0)
-            except DataError:
-                if self._find(uri, kind) is None:  # else another process made it at the same moment
-                    raise
-        with table_errors(uri, "written"):
-            lance.write_dataset(rows, uri, mode="append", storage_options=self._options)
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """Open the bank in a transaction of its own; it is made if there is none."""
+        with self._reading():
+            pass  # refuses what is not ours
+        path = Path(self.place) / FILE
+        with self._errors("written"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(path, _WAIT_S, isolation_level=None)) as database:
+                database.execute("PRAGMA auto_vacuum = FULL")  # of a new one: what is removed leaves the disk
+                database.execute("PRAGMA secure_delete = ON")
+                database.execute("BEGIN IMMEDIATE")
+                with database:
+                    if not _has_tables(database):
+                        for statement in _TABLES.split(";")[:-1]:
+                            database.execute(statement)
+                        for name, value in _IDENTITY.items():
+                            database.execute(f"PRAGMA {name} = {value}")
+                    yield database
 
-
-def _sounds_schema() -> Schema:
-    import pyarrow as pa
-
-    fields = [
-        pa.field("name", pa.string(), nullable=False),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("added", pa.string(), nullable=False),
-        pa.field("key", pa.string(), nullable=False),
-        pa.field("duration_s", pa.float64(), nullable=False),
-        pa.field("sample_rate", pa.int64(), nullable=False),
-        pa.field("scale", pa.float64(), nullable=False),
-        pa.field("audio", pa.large_binary(), nullable=False),
-    ]
-    return _of_kind(pa.schema(fields), _SOUNDS)
-
-
-def _embeddings_schema(dimension: int) -> Schema:
-    import pyarrow as pa
-
-    fields = [
-        pa.field("key", pa.string(), nullable=False),
-        pa.field("seconds_used", pa.float64(), nullable=False),
-        pa.field("vector", pa.list_(pa.float32(), dimension), nullable=False),
-        pa.field("profile", pa.list_(pa.float32()), nullable=False),
-    ]
-    return _of_kind(pa.schema(fields), _EMBEDDINGS)
+    @contextmanager
+    def _errors(self, done: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error) as error:
+            raise DataError(f"The bank '{self.place}' cannot be {done} ({error}).") from error
 
 
-def _of_kind(schema: Schema, kind: str) -> Schema:
-    return schema.with_metadata({FACTS: f'{{"kind": "{kind}"}}'.encode()})
+def _has_tables(database: sqlite3.Connection) -> bool:
+    return bool(database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
 
 
-def _one_of(column: str, values: Sequence[str]) -> str:
-    """Write a filter; names and keys hold no quotes, and what might is doubled."""
-    quoted = ", ".join("'" + value.replace("'", "''") + "'" for value in values)
-    return f"{column} IN ({quoted})"
+def _bytes(values: torch.Tensor | None) -> bytes:
+    return b"" if values is None else values.detach().cpu().numpy().astype(_VALUE).tobytes()
+
+
+def _floats(content: bytes) -> NDArray[np.float32]:
+    return np.frombuffer(content, _VALUE).astype(np.float32)

@@ -1,8 +1,8 @@
 """Shapes of the separators."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 
 
 class SeparatorShape(BaseModel):
@@ -41,5 +41,13 @@ class CompactConfig(SeparatorShape):
     presence_dim: int = Field(0, ge=0, description="size of what tells presence; 0: nothing does")
 
 
-SeparatorConfig = Annotated[PaperConfig | CompactConfig, Field(discriminator="architecture")]
+def _architecture(given: Any) -> str:
+    """Return which of the shapes is meant; ours where a file does not say."""
+    name = given.get("architecture", "compact") if isinstance(given, dict) else getattr(given, "architecture", "")
+    return "paper" if name == "unet" else str(name)
+
+
+SeparatorConfig = Annotated[
+    Annotated[PaperConfig, Tag("paper")] | Annotated[CompactConfig, Tag("compact")], Discriminator(_architecture)
+]
 """Shape of a separator; ``architecture`` says which."""

@@ -1,22 +1,70 @@
-"""What happens beside the steps of a training: telling how far it is, and looking at the validation side."""
+"""What happens beside the steps of a training: its progress, validation, checkpoints, and an end that was asked for."""
 
 import math
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from querysep.errors import DataError
 from querysep.progress import Progress
 from querysep.training.config import TrainingConfig
 
-BEST_NAME = "best.pt"
+BEST_NAME, LAST_NAME = "best.pt", "last.ckpt"
+_SECOND_S = 1.0
+
+
+class StopRequest(Callback):
+    """Ends a training after the step that runs, when Ctrl-C or SIGTERM asks for it; a later Ctrl-C ends it at once."""
+
+    def __init__(self) -> None:
+        self.signal_number: int | None = None
+        self._noted_s = 0.0
+
+    @contextmanager
+    def catching(self) -> Iterator[None]:
+        """Take the signals while the block runs, where this thread may."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        self._catch()
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        """Take the signals again: Lightning has put a handler of its own before ours."""
+        if threading.current_thread() is threading.main_thread():
+            self._catch()
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """End after this step; several processes all end after the step that the first one says."""
+        if module.is_stop_requested if trainer.world_size > 1 else self.signal_number is not None:
+            trainer.should_stop = True
+
+    def _catch(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        if self.signal_number is None:
+            self.signal_number, self._noted_s = number, time.monotonic()
+        elif number == signal.SIGINT and time.monotonic() - self._noted_s > _SECOND_S:  # no echo of the first
+            raise KeyboardInterrupt
 
 
 class Report(Callback):
-    """Tells the caller's progress how far the training is, how fast it goes and how long it will take."""
+    """Calls the caller's progress with how far the training is, how fast it goes and how long it will take."""
 
     def __init__(self, progress: Progress, config: TrainingConfig) -> None:
         self._progress = progress
@@ -28,7 +76,7 @@ class Report(Callback):
         self._first = (trainer.global_step, time.monotonic())
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Tell."""
+        """Report one step."""
         config, step = self._config, trainer.global_step
         rate = (step - self._first[0]) / max(time.monotonic() - self._first[1], 1e-6)
         left_s = (config.steps - step) / max(rate, 1e-6)
@@ -41,8 +89,29 @@ class Report(Callback):
         )
 
 
+class Checkpoints(Checkpoint):
+    """Writes ``last.ckpt`` every so many steps and every so many minutes; Lightning lets it run after all others."""
+
+    def __init__(self, folder: Path, config: TrainingConfig) -> None:
+        self._path = folder / LAST_NAME
+        self._config = config
+        self._saved_s = 0.0
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        """Begin to count."""
+        self._saved_s = module.elapsed_s
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Write, if it is time."""
+        waited_s = module.elapsed_s - self._saved_s
+        if trainer.global_step % self._config.checkpoint_steps and waited_s < 60.0 * self._config.checkpoint_minutes:
+            return
+        trainer.save_checkpoint(self._path)
+        self._saved_s = module.elapsed_s
+
+
 class Validation(Callback):
-    """Looks at the validation side, keeps the best averaged weights, and stops when nothing gets better."""
+    """Measures the validation side, keeps the best averaged weights, and stops when nothing gets better."""
 
     def __init__(self, folder: Path, config: TrainingConfig) -> None:
         self._path = folder / BEST_NAME
@@ -51,7 +120,7 @@ class Validation(Callback):
         self._since = 0
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Look, every so many steps and after the last; raise ``DataError`` where the figure is not a number."""
+        """Validate, every so many steps and after the last; raise ``DataError`` where the figure is not a number."""
         is_last = module.is_time_up or trainer.global_step == self._config.steps
         if trainer.global_step % self._config.validation_steps and not is_last:
             return
@@ -82,5 +151,12 @@ class Validation(Callback):
         return {"best": self._best, "since": self._since}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up what an earlier sitting knew."""
-        self._best, self._since = state_dict["best"], state_dict["since"]
+        """Take up what was known at the checkpoint, unless the best weights are gone."""
+        if self._path.is_file():
+            self._best, self._since = state_dict["best"], state_dict["since"]
+
+
+def is_out_of_patience(checkpoint: dict[str, Any], config: TrainingConfig) -> bool:
+    """Tell whether a checkpoint was written when nothing had got better for long enough."""
+    state = checkpoint["callbacks"].get(Validation.__qualname__, {"since": 0})
+    return bool(config.patience and state["since"] >= config.patience)

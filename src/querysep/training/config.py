@@ -12,7 +12,11 @@ class TrainingConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps: int = Field(20_000, gt=0, description="optimizer steps at most")
-    minutes: float | None = Field(None, gt=0, description="stop after this time, over all sittings; None: steps only")
+    minutes: float | None = Field(
+        None,
+        gt=0,
+        description="stop after this time of training, with what was before the last checkpoint; None: steps only",
+    )
     batch_size: int = Field(32, gt=0, description="items per step")
     learning_rate: float = Field(1e-3, gt=0, description="largest; a short rise, then a cosine to nearly nothing")
     warmup_steps: int = Field(200, ge=0, description="steps of the rise")
@@ -22,14 +26,16 @@ class TrainingConfig(BaseModel):
     weight_decay: float = Field(0.02, ge=0, description="of matrices and kernels")
     gradient_norm: float = Field(5.0, gt=0, description="largest norm of a step's gradient")
     ema_decay: float = Field(0.998, ge=0, lt=1, description="of the averaged weights that are kept at the end")
-    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto measures which is faster")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where to train; auto: the fastest")
+    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto takes the faster one")
     min_clips: int = Field(
         0, ge=0, description="classes with fewer clips are left out; 0: none is, but one with a single clip is refused"
     )
     workers: int = Field(1, ge=0, description="processes that prepare items")
     seed: int = Field(1, ge=0, description="of items and weights")
-    checkpoint_steps: int = Field(250, gt=0, description="steps between two checkpoints")
-    validation_steps: int = Field(500, gt=0, description="steps between two looks at the validation side")
+    checkpoint_steps: int = Field(250, gt=0, description="steps between two checkpoints, at most")
+    checkpoint_minutes: float = Field(1.0, gt=0, le=2, description="minutes between two checkpoints, at most")
+    validation_steps: int = Field(500, gt=0, description="steps between two validations")
     augmentation: Literal["vary", "none"] = Field("vary", description="none: sounds are only placed")
     speed_share: float = Field(0.5, ge=0, le=1, description="sounds that are played faster or slower")
     speed_octaves: float = Field(1 / 3, ge=0, le=2, description="by up to so much")
@@ -38,7 +44,7 @@ class TrainingConfig(BaseModel):
     repeat_share: float = Field(0.5, ge=0, le=1, description="short sounds that are repeated; the others stand alone")
     room_share: float = Field(0.0, ge=0, le=1, description="sounds that are in a made-up room")
     patience: int = Field(
-        0, ge=0, description="stop after so many looks without a better one; 0: never. The best weights are kept"
+        0, ge=0, description="stop after so many validations without a better one; 0: never. The best weights are kept"
     )
 
 

@@ -22,7 +22,16 @@ from querysep.training.augmentations import Augmentation
 from querysep.training.batches import Crowd
 from querysep.training.config import DetectorTraining
 from querysep.training.lessons import Lesson, Lessons, teach
-from querysep.training.runner import QueryModule, run
+from querysep.training.run_folder import (
+    RunRecord,
+    RunRequest,
+    Source,
+    begin_run,
+    content_hash,
+    finish_run,
+    replacing,
+)
+from querysep.training.runner import QueryModule, check_device, is_finished, last_step, run
 from querysep.training.sampler import trainable
 from querysep.training.weak_clips import WeakBatch, WeakClips
 
@@ -197,32 +206,41 @@ def train_detector(
     progress: Progress = silent,
     *,
     augment: Augmentation | None = None,
+    request: RunRequest | None = None,
 ) -> Path:
-    """Train a detector on the train side of a data set; resumes in the same folder.
+    """Train a detector on the train side of a data set; goes on in the same folder, also after its end.
 
     Args:
         recordings: clips with their sound.
         shape: of the network; its number of classes is set from the data.
         training: how long and how fast.
-        folder: checkpoints, log, and at the end ``detector/`` with the averaged weights.
+        folder: ``run.yaml``, checkpoints, log, and at the end ``detector/`` with the averaged weights.
         start: weights to begin from; classes that it knows keep theirs.
-        progress: told after each step.
+        progress: called after each step.
         augment: varies sounds; None: as ``training.augmentation`` says.
+        request: where all this came from, for ``run.yaml``, and whether it may be other than before.
 
     Returns:
         The folder with the weights.
 
     Raises:
         DataError: too little data, or the loss became NaN.
-        ConfigError: the teacher cannot be read, or the start has another shape.
+        ConfigError: the teacher cannot be read, the start has another shape, the device is not there, or the run in
+            the folder was begun with something else.
         OutputError: the weights cannot be written.
     """
+    check_device(training)
     members = _members(recordings, training.min_clips)
     found = {label for index in members for label in recordings.clips[index].labels}
     if len(found) < 2:
         raise DataError(f"The data set has {len(found)} class to train on; a detector needs at least 2.")
     if training.head_only and (start is None or training.teacher is not None):
         raise ConfigError("head_only=true trains the last layer of other weights: give --from, and no teacher.")
+    weights = folder / "detector"
+    request = request or RunRequest()
+    begin_run(folder, _record(recordings, shape, training, start, request), weights, change=request.change)
+    if is_finished(folder, training, weights):
+        return weights
     if training.head_only:
         training = training.model_copy(update={"weight_decay": 0.0})  # it would wear down the classes without labels
     kept = set(start.labels) if start is not None and training.head_only else set()
@@ -240,10 +258,30 @@ def train_detector(
     if teacher is not None:
         items = teach(clips, network, teacher, training, folder / "lessons", progress)
     trained = run(module, items, folder, progress)
-    weights = folder / "detector"
     if Crowd.here().rank == 0:
-        save_detector(weights, trained, labels)
+        with replacing(weights) as new:
+            save_detector(new, trained, labels)
+        finish_run(folder, last_step(folder))
     return weights
+
+
+def _record(
+    recordings: Recordings,
+    shape: DetectorConfig,
+    training: DetectorTraining,
+    start: TrainedDetector | None,
+    request: RunRequest,
+) -> RunRecord:
+    """Return what ``run.yaml`` is to say."""
+    used = (clip for clip in recordings.clips if clip.split != "test" and not clip.held_out)
+    return RunRecord(
+        command="detector",
+        preset=request.preset,
+        network=shape.model_dump(mode="json"),
+        settings=training.model_dump(mode="json"),
+        data=Source(location=request.data, hash=content_hash(clip.model_dump_json() for clip in used)),
+        start=Source(location=request.start, hash=start.hash) if start is not None else None,
+    )
 
 
 def _members(recordings: Recordings, min_clips: int) -> list[int]:

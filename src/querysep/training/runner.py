@@ -2,26 +2,40 @@
 
 import logging
 import math
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from querysep.errors import DataError
+from querysep.errors import ConfigError, DataError, DeviceError, Interrupted, QuerysepError
+from querysep.model import choose_device
 from querysep.progress import Progress
 from querysep.training.batches import Crowd, Items, item_loader
-from querysep.training.callbacks import BEST_NAME, Report, Validation
+from querysep.training.callbacks import (
+    BEST_NAME,
+    LAST_NAME,
+    Checkpoints,
+    Report,
+    StopRequest,
+    Validation,
+    is_out_of_patience,
+)
 from querysep.training.config import TrainingConfig
 from querysep.training.muon import Muon
+from querysep.training.run_folder import read_run
+
+_GROUP_TIMEOUT = timedelta(minutes=30)  # processes prepare apart from each other before they meet
 
 
 def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Any], None]:
@@ -42,8 +56,6 @@ def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor]
     return update
 
 
-_LAST = "last.ckpt"
-
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
 
@@ -61,8 +73,11 @@ class QueryModule(lightning.LightningModule, Generic[NetworkT]):
         )
         self.averaged.eval()
         self.averaged.requires_grad_(requires_grad=False)
-        self._elapsed_s = self._sitting_s = 0.0
+        self._elapsed_s = self._since_start_s = 0.0
         self._started_s = time.monotonic()
+        self.stop_request = StopRequest()
+        self.is_stop_requested = False
+        self._is_other_optimizer = False
 
     @property
     def average(self) -> NetworkT:
@@ -108,8 +123,8 @@ class QueryModule(lightning.LightningModule, Generic[NetworkT]):
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds of training, over all sittings, at the beginning of the last step."""
-        return self._elapsed_s + self._sitting_s
+        """Seconds of training, with those before the last checkpoint, at the beginning of the last step."""
+        return self._elapsed_s + self._since_start_s
 
     @property
     def is_time_up(self) -> bool:
@@ -118,21 +133,36 @@ class QueryModule(lightning.LightningModule, Generic[NetworkT]):
         return minutes is not None and self.elapsed_s >= 60.0 * minutes
 
     def on_train_start(self) -> None:
-        """Start this sitting's clock."""
+        """Start the clock; where a checkpoint was loaded, let the settings of now hold."""
         self._started_s = time.monotonic()
+        rate = self.training_config.learning_rate
+        optimizer = cast(torch.optim.Optimizer, self.optimizers(use_pl_optimizer=False))
+        schedule = cast(torch.optim.lr_scheduler.LambdaLR, self.lr_schedulers())
+        for group, decay in zip(optimizer.param_groups, self._decays, strict=True):
+            group["weight_decay"] = decay
+        if all(before == rate for before in schedule.base_lrs) and not self._is_other_optimizer:
+            return
+        schedule.base_lrs = [rate for _ in schedule.base_lrs]
+        for group in optimizer.param_groups:
+            group["initial_lr"], group["lr"] = rate, rate * self.rate_factor(self.global_step)
 
     def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
-        """Look at the clock; several processes go by that of the first, so that all stop after the same step."""
-        seconds = time.monotonic() - self._started_s
-        self._sitting_s = self.trainer.strategy.broadcast(seconds) if self.trainer.world_size > 1 else seconds
+        """Read the clock; several processes go by that of the first, so that all stop after the same step."""
+        now = time.monotonic() - self._started_s, self.stop_request.signal_number is not None
+        now = self.trainer.strategy.broadcast(now) if self.trainer.world_size > 1 else now
+        self._since_start_s, self.is_stop_requested = now
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the time used so far."""
         checkpoint["elapsed_s"] = self.elapsed_s
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the time used before."""
+        """Take up the time used before; what another optimizer knew is left behind."""
         self._elapsed_s = float(checkpoint["elapsed_s"])
+        is_muon = "orthogonal" in checkpoint["optimizer_states"][0]["param_groups"][0]
+        self._is_other_optimizer = is_muon != (self.training_config.optimizer == "muon")
+        if self._is_other_optimizer:
+            checkpoint["optimizer_states"] = []
 
     def rate_factor(self, step: int) -> float:
         """Return the learning rate at a step over the largest: a linear rise, then a cosine down to 1 %."""
@@ -156,13 +186,43 @@ class QueryModule(lightning.LightningModule, Generic[NetworkT]):
             plain = [p for p in parameters if p.ndim <= 1]
             groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
             optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+        self._decays = [group["weight_decay"] for group in optimizer.param_groups]
         # A bound method would go into the checkpoint with all it is bound to.
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self.rate_factor(step))  # noqa: PLW0108
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def faster_precision() -> str:
-    """Return ``bf16-mixed`` where bfloat16 runs a convolution and a product at least 1.2 times as fast as float32."""
+def check_device(config: TrainingConfig) -> torch.device:
+    """Return where to train.
+
+    Raises:
+        ConfigError: the device is not there.
+    """
+    try:
+        return choose_device(config.device)
+    except DeviceError as error:
+        raise ConfigError(
+            f"The device '{config.device}' is not there for PyTorch {torch.__version__}. Set device=auto, or install "
+            "a PyTorch that knows it."
+        ) from error
+
+
+def precision_on(device: torch.device, config: TrainingConfig) -> str:
+    """Return Lightning's name of the precision: on a GPU, auto is bfloat16 where its units have it.
+
+    On a processor it is bfloat16 where that runs a convolution and a product at least 1.2 times as fast as float32.
+    """
+    match config.precision:
+        case "float32":
+            return "32-true"
+        case "bfloat16":
+            return "bf16-mixed"
+    if device.type == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    return "bf16-mixed" if device.type == "cpu" and _is_bfloat16_faster() else "32-true"
+
+
+def _is_bfloat16_faster() -> bool:
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
         image = torch.randn(1, 64, 64, 64, dtype=dtype).to(memory_format=torch.channels_last)
@@ -176,12 +236,36 @@ def faster_precision() -> str:
                 torch.mm(tokens, weights)
                 times.append(time.perf_counter() - start)
         seconds[dtype] = min(times)
-    return "bf16-mixed" if seconds[torch.float32] > 1.2 * seconds[torch.bfloat16] else "32-true"
+    return seconds[torch.float32] > 1.2 * seconds[torch.bfloat16]
 
 
 def is_begun(folder: Path) -> bool:
     """Tell whether a training has left a checkpoint to go on from."""
-    return (folder / _LAST).is_file()
+    return (folder / LAST_NAME).is_file()
+
+
+def is_finished(folder: Path, config: TrainingConfig, output: Path) -> bool:
+    """Tell whether a run is as long as it is to be, and its weights were written after its last step."""
+    record = read_run(folder)
+    if record is None or record.finished_step is None or not output.is_dir() or not is_begun(folder):
+        return False
+    checkpoint = _read_checkpoint(folder)
+    return _has_nothing_left(checkpoint, config) and checkpoint["global_step"] == record.finished_step
+
+
+def last_step(folder: Path) -> int:
+    """Return the step of the last checkpoint, 0 where there is none."""
+    return int(_read_checkpoint(folder)["global_step"]) if is_begun(folder) else 0
+
+
+def _read_checkpoint(folder: Path) -> dict[str, Any]:
+    checkpoint: dict[str, Any] = torch.load(folder / LAST_NAME, map_location="cpu", weights_only=True, mmap=True)
+    return checkpoint
+
+
+def _has_nothing_left(checkpoint: dict[str, Any], config: TrainingConfig) -> bool:
+    is_time_up = config.minutes is not None and checkpoint["elapsed_s"] >= 60.0 * config.minutes
+    return checkpoint["global_step"] >= config.steps or is_time_up or is_out_of_patience(checkpoint, config)
 
 
 @contextmanager
@@ -205,37 +289,55 @@ def run(
     folder: Path,
     progress: Progress,
 ) -> NetworkT:
-    """Train to the end, resuming from ``folder/last.ckpt`` where there is one.
+    """Train to the end, going on from ``folder/last.ckpt`` where there is one.
 
     Args:
         module: the network with its loss.
         items: step s takes those from s * batch_size on.
         folder: for checkpoints and the log (metrics.csv).
-        progress: told after each step.
+        progress: called after each step.
 
     Returns:
-        The averaged network, in eval mode: as it was at the best look at the validation side, where there is one.
+        The averaged network, in eval mode: as it was at the best validation, where there is a validation side.
+
+    Raises:
+        ConfigError: the device is not there.
+        DataError: the loss became NaN, or an item cannot be made.
+        Interrupted: Ctrl-C or SIGTERM; a checkpoint was written.
     """
     config = module.training_config
-    last = folder / _LAST
-    done = int(torch.load(last, map_location="cpu", weights_only=True)["global_step"]) if last.is_file() else 0
+    device = check_device(config)
+    done = last_step(folder)
     lightning.seed_everything(config.seed + done, verbose=False)
-    match config.precision:
-        case "auto":
-            precision = faster_precision()
-        case "float32":
-            precision = "32-true"
-        case "bfloat16":
-            precision = "bf16-mixed"
-    crowd = Crowd.here()
+    if not (is_begun(folder) and _has_nothing_left(_read_checkpoint(folder), config)):
+        _fit(module, items, folder, progress, device, done)
+    elif not (folder / BEST_NAME).is_file():
+        module.load_state_dict(_read_checkpoint(folder)["state_dict"])
+    if (folder / BEST_NAME).is_file():
+        module.averaged.module.load_state_dict(torch.load(folder / BEST_NAME, map_location="cpu", weights_only=True))
+    return cast(NetworkT, module.averaged.module.eval())
+
+
+def _fit(
+    module: QueryModule[NetworkT],
+    items: Items,
+    folder: Path,
+    progress: Progress,
+    device: torch.device,
+    done: int,
+) -> None:
+    config, crowd, on_gpu = module.training_config, Crowd.here(), device.type == "cuda"
+    if on_gpu:
+        torch.set_float32_matmul_precision("high")  # TF32
     trainer = lightning.Trainer(
         max_steps=config.steps,
         max_epochs=-1,
-        accelerator="auto",
-        devices=crowd.local if crowd.size > 1 else "auto",
+        accelerator=device.type,
+        devices=crowd.local if crowd.size > 1 else 1,
         num_nodes=crowd.size // crowd.local,
-        strategy="ddp" if crowd.size > 1 else "auto",
-        precision=precision,  # type: ignore[arg-type]
+        strategy=DDPStrategy(timeout=_GROUP_TIMEOUT) if crowd.size > 1 else "auto",
+        precision=precision_on(device, config),  # type: ignore[arg-type]
+        benchmark=on_gpu,
         gradient_clip_val=config.gradient_norm,
         logger=[
             CSVLogger(folder, name="log", version=f"step{done}", flush_logs_every_n_steps=50),
@@ -245,21 +347,29 @@ def run(
         enable_progress_bar=False,
         enable_model_summary=False,
         callbacks=[
-            ModelCheckpoint(
-                folder, filename="last", every_n_train_steps=config.checkpoint_steps, enable_version_counter=False
-            ),
             Validation(folder, config),
             Report(progress, config),
+            module.stop_request,
+            Checkpoints(folder, config),
         ],
     )
-    if done < config.steps:
-        trainer.fit(
-            module,
-            item_loader(items, done, config, crowd),
-            ckpt_path=last if last.is_file() else None,
-            weights_only=True,
-        )
-        trainer.save_checkpoint(last)
-    if (folder / BEST_NAME).is_file():
-        module.averaged.module.load_state_dict(torch.load(folder / BEST_NAME, map_location="cpu", weights_only=True))
-    return cast(NetworkT, module.averaged.module.eval())
+    loader = item_loader(items, done, config, crowd, pinned=on_gpu)
+    last = folder / LAST_NAME
+    try:
+        with module.stop_request.catching():
+            trainer.fit(module, loader, ckpt_path=last if is_begun(folder) else None, weights_only=True)
+            trainer.save_checkpoint(last)
+    except QuerysepError as error:
+        raise _without_trace(error) from error
+    except SystemExit as error:  # Lightning's, after the second Ctrl-C
+        raise KeyboardInterrupt from error
+    number = module.stop_request.signal_number
+    if number is not None:
+        said = f"stopped after step {trainer.global_step}; '{last}' is written. The same command goes on from there."
+        raise Interrupted("" if crowd.rank else said, number)
+
+
+def _without_trace(error: QuerysepError) -> QuerysepError:
+    """Return an error as it was in the process that prepares items: PyTorch puts the whole trace before it."""
+    found = re.search(r"^querysep\.errors\.\w+: (.*)\Z", str(error), re.MULTILINE | re.DOTALL)
+    return type(error)(found[1].strip()) if found else error

@@ -1,7 +1,7 @@
 """Training the separator on pairs of anchor segments."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -23,7 +23,16 @@ from querysep.separation.network import SeparatorNetwork
 from querysep.training.augmentations import Augmentation
 from querysep.training.batches import Crowd
 from querysep.training.config import SeparatorTraining
-from querysep.training.runner import QueryModule, is_begun, run
+from querysep.training.run_folder import (
+    RunRecord,
+    RunRequest,
+    Source,
+    begin_run,
+    content_hash,
+    finish_run,
+    replacing,
+)
+from querysep.training.runner import QueryModule, check_device, is_begun, is_finished, last_step, run
 from querysep.training.sampler import SAMPLERS, MixtureBatch, Mixtures, Sampler, queries_present, validation_mixtures
 from querysep.training.start import begin_from, same_embeddings
 from querysep.training.variations import vary_catalog
@@ -262,32 +271,37 @@ def train_separator(
     sampler: Sampler | None = None,
     augment: Augmentation | None = None,
     loss: Loss | None = None,
+    request: RunRequest | None = None,
 ) -> Path:
-    """Train a separator on an anchor catalog; resumes in the same folder.
+    """Train a separator on an anchor catalog; goes on in the same folder, also after its end.
 
     Args:
         location: of the store with the anchors, from ``querysep mine``.
         detector: the one that mined the catalog; it goes into the model.
         shape: of the network.
         training: how long and how fast.
-        folder: checkpoints, log, and at the end ``model/``: a whole model with the averaged weights in float16.
+        folder: ``run.yaml``, checkpoints, log, and at the end ``model/``: a whole model with the averaged weights in
+            float16.
         provenance: for the model's config and card.
-        progress: told after each step.
+        progress: called after each step.
         start: a model whose separator to begin from; if its detector gives the same latent embeddings, its label bank
             is taken over for the classes that the catalog has not.
         build: makes the network; a variant is saved as weights of the same shape, and loaded by the same function.
         sampler: plans the mixtures; None: as ``training.mixing`` says.
         augment: varies sounds; None: as ``training.augmentation`` says.
         loss: of the masks; None: as ``training.loss`` says.
+        request: where all this came from, for ``run.yaml``, and whether it may be other than before.
 
     Returns:
         The folder with the weights.
 
     Raises:
         DataError: the catalog is missing, too small or does not fit, or the loss became NaN.
-        ConfigError: the start has another shape.
+        ConfigError: the start has another shape, the device is not there, or the run in the folder was begun with
+            something else.
         OutputError: the weights cannot be written.
     """
+    device = check_device(training)
     catalog = read_catalog(location)
     if catalog.latents.shape[1] != shape.condition_dim or catalog.sample_rate != shape.sample_rate:
         raise DataError(
@@ -300,17 +314,22 @@ def train_separator(
             f"The catalog at '{location}' was mined by another detector (hash {catalog.detector}, this one "
             f"{detector.hash}). Mine again with this detector."
         )
+    model = folder / "model"
+    request = request or RunRequest(data=str(location))
+    record = _record(catalog, detector, shape, training, provenance, start, request)
+    begin_run(folder, record, model, change=request.change)
+    if is_finished(folder, training, model):
+        return model
     torch.manual_seed(training.seed)
     network = build(shape).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if start is not None and not is_begun(folder):
         begin_from(network, start, catalog)
     varied = catalog
     if training.variations or training.noisy_query_share:
-        varied = vary_catalog(catalog, detector.network, training.variations, folder / "variations", progress)
+        varied = vary_catalog(catalog, detector.network, training.variations, folder / "variations", progress, device)
     planned = (sampler or SAMPLERS[training.mixing])(varied, training, "train", augment)
     module = SeparatorModule(network, training, _validation(catalog), planned.relations, loss)
     trained = run(module, Mixtures(planned), folder, progress)
-    model = folder / "model"
     if Crowd.here().rank:
         return model  # the first process writes it
     config = ModelConfig(
@@ -323,8 +342,33 @@ def train_separator(
     bank = label_bank(catalog, detector.network)
     if start is not None and start.label_bank is not None and same_embeddings(start, catalog):
         bank = joined(bank, detector.labels, start.label_bank, start.labels)
-    save_model(model, config, detector.network, trained, _card(provenance), half=True, label_bank=bank)
+    with replacing(model) as new:
+        save_model(new, config, detector.network, trained, _card(provenance), half=True, label_bank=bank)
+    finish_run(folder, last_step(folder))
     return model
+
+
+def _record(
+    catalog: Catalog,
+    detector: TrainedDetector,
+    shape: SeparatorConfig,
+    training: SeparatorTraining,
+    provenance: Provenance,
+    start: Model | None,
+    request: RunRequest,
+) -> RunRecord:
+    """Return what ``run.yaml`` is to say."""
+    anchors = (anchor.model_dump_json() for anchor in catalog.anchors)
+    return RunRecord(
+        command="separator",
+        preset=request.preset,
+        network=shape.model_dump(mode="json"),
+        settings=training.model_dump(mode="json"),
+        data=Source(location=request.data, hash=content_hash((catalog.facts.model_dump_json(), *anchors))),
+        detector=Source(location=request.detector, hash=detector.hash),
+        start=Source(location=request.start, hash=start.hash) if start is not None else None,
+        model=asdict(provenance),
+    )
 
 
 def _card(provenance: Provenance) -> str:

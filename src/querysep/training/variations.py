@@ -23,7 +23,7 @@ from querysep.detection.windows import embed_together
 from querysep.dsp.mixing import KNOTS, Level, Play, Playback, add_noise, render
 from querysep.io.files import atomic_file
 from querysep.progress import Progress, silent
-from querysep.training.batches import Crowd, wait_for
+from querysep.training.batches import Crowd, signs_of_life, wait_for
 
 _CAP = 120  # anchors of a class that are varied
 _FAR, _NEAR = (0.5, 1.2), 0.4  # octaves
@@ -132,16 +132,22 @@ def _varied(anchor: Anchor, number: int, sounding: int) -> Anchor:
 
 
 def vary_catalog(
-    catalog: Catalog, network: Htsat, variations: int, folder: Path, progress: Progress = silent
+    catalog: Catalog,
+    network: Htsat,
+    variations: int,
+    folder: Path,
+    progress: Progress = silent,
+    device: torch.device | str = "cpu",
 ) -> VariedCatalog:
     """Embed variations of the training side's anchors, up to 120 of each class, and the same anchors with noise.
 
     Args:
         catalog: what is varied.
-        network: the detector that mined it, in eval mode.
+        network: the detector that mined it, in eval mode, on the CPU.
         variations: of each class.
         folder: keeps the embeddings, a part for each process of a training; found again when it goes on.
         progress: called after each batch.
+        device: where to embed.
 
     Raises:
         DataError: the sound cannot be read, or another process does not do its part.
@@ -152,15 +158,17 @@ def vary_catalog(
     crowd = Crowd.here()
     parts = [folder / f"part-{rank}-of-{crowd.size}.npz" for rank in range(crowd.size)]
     own = rows[crowd.rank :: crowd.size]
-    if not _holds(parts[crowd.rank], catalog, own):
-        _embed(catalog, network, own, parts[crowd.rank], progress)
     latents = np.zeros((len(rows), catalog.facts.latent_dim), np.float32)
     stretches = np.zeros((len(rows), 2), np.int64)
-    for rank, part in enumerate(parts):
-        wanted = rows[rank :: crowd.size]
-        wait_for(partial(_holds, part, catalog, wanted), f"process {rank} to embed variations")
-        with np.load(part) as kept:
-            latents[rank :: crowd.size], stretches[rank :: crowd.size] = kept["latents"], kept["stretches"]
+    with signs_of_life(folder):
+        if not _holds(parts[crowd.rank], catalog, own):
+            _embed(catalog, network.to(device), own, parts[crowd.rank], progress)
+            network.to("cpu")
+        for rank, part in enumerate(parts):
+            wanted = rows[rank :: crowd.size]
+            wait_for(partial(_holds, part, catalog, wanted), "embed variations", rank=rank, folder=folder)
+            with np.load(part) as kept:
+                latents[rank :: crowd.size], stretches[rank :: crowd.size] = kept["latents"], kept["stretches"]
     count = len(chosen)
     return VariedCatalog(catalog, chosen, stretches[count:], latents[count:], latents[:count])
 
@@ -196,9 +204,8 @@ def _embed(catalog: Catalog, network: Htsat, rows: Sequence[tuple[int, int]], pa
         found = _stretches(catalog, some, sounds)
         waves = play_rows(catalog, some, found, sounds)
         lengths = found[:, 1].tolist()
-        latents.append(
-            embed_together(network, [one[:length].numpy() for one, length in zip(waves, lengths, strict=True)])
-        )
+        sounding = [one[:length].numpy() for one, length in zip(waves, lengths, strict=True)]
+        latents.append(embed_together(network, sounding, next(network.parameters()).device))
         stretches.append(found)
         progress(first + len(some), len(rows), "embedding variations")
     part.parent.mkdir(parents=True, exist_ok=True)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from synthetic_set import RATE, make_set
 
 from querysep.data.clips import ClipBank
+from querysep.data.formats.data_set import open_recordings
 from querysep.data.manifest import Clip
-from querysep.data.opening import open_recordings
 from querysep.detection.config import DetectorConfig
 from querysep.detection.htsat import Htsat
 from querysep.errors import DataError

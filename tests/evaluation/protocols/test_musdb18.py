@@ -12,7 +12,7 @@ from music import RATE, make_musdb18, needs_ffmpeg, song, write_wav
 from numpy.typing import NDArray
 from published import expected, given
 
-from querysep.data.musdb18 import STEMS, Musdb18, Track, TrackReader
+from querysep.data.formats.musdb18 import STEMS, Musdb18, Track, TrackReader
 from querysep.dsp.streaming_resampler import resample
 from querysep.errors import ConfigError, DataError
 from querysep.evaluation.metrics import bss_eval

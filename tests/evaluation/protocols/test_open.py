@@ -125,7 +125,6 @@ def test_other_kinds_of_query_are_groups_and_what_the_model_lacks_is_said(
 
 
 def test_a_bank_of_other_recordings_queries_like_examples(folder: Path, tiny_model: Path) -> None:
-    pytest.importorskip("lance")
     protocol = _protocol(folder, tiny_model, queries=("example", "bank"))
     rows = [row for task in ("seen/0000", "clean/0000") for row in protocol.measure(task)]
     by_bank = [row for row in rows if row.group == "seen, by bank"]

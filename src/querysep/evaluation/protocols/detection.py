@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from querysep.data.formats.data_set import open_recordings
 from querysep.data.manifest import Clip
-from querysep.data.opening import open_recordings
 from querysep.data.recordings import Recordings
 from querysep.detection.windows import embed_and_profile, hear
 from querysep.detection.yamnet import Yamnet, load_yamnet
@@ -94,6 +94,7 @@ class DetectionProtocol(Protocol):
         self._network = self._detector.network.to(self._device)
         rate = self._network.config.sample_rate
         self._recordings = open_recordings(data, rate, split="test")
+        self.warnings = self._recordings.warnings
         self._chosen = choose_recordings(self._recordings.clips)
         self._soundscapes = Soundscapes(self._recordings, self._detector.labels, seed)
         self._mixtures, self._seed, self._teacher = mixtures, seed, teacher

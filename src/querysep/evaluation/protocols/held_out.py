@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from querysep.data.formats.data_set import open_recordings
 from querysep.data.manifest import Clip
 from querysep.data.ontology import audioset
-from querysep.data.opening import open_recordings
 from querysep.data.recordings import Recordings
 from querysep.dsp.mixing import equal_energy_gain
 from querysep.errors import DataError

@@ -23,7 +23,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from querysep.data.musdb18 import STEMS, Musdb18, Track, TrackReader, check_tools
+from querysep.data.formats.musdb18 import STEMS, Musdb18, Track, TrackReader, check_tools
 from querysep.detection.htsat import Htsat
 from querysep.detection.windows import embed
 from querysep.dsp.stft import istft, stft

@@ -87,6 +87,7 @@ class OpenProtocol(Protocol):
         self._bank: TemporaryBank | None = None
         self.data_hash = self._open().data_hash
         self._kinds = self._open().kinds
+        self.warnings = self._open().warnings
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave loaded models, lists of recordings and the bank behind: another process makes its own."""

@@ -7,9 +7,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from querysep.data.formats.data_set import open_recordings
+from querysep.data.formats.multitrack import MULTITRACK, Multitrack, is_stem, read_multitracks, read_stems
 from querysep.data.manifest import Clip, is_rendered
-from querysep.data.multitrack import MULTITRACK, Multitrack, is_stem, read_multitracks, read_stems
-from querysep.data.opening import open_recordings
 from querysep.dsp.mixing import place
 from querysep.errors import DataError
 from querysep.evaluation.protocols.protocol import hash_clips
@@ -83,6 +83,7 @@ class OpenMixtures:
         held_out: the same of classes kept out of training.
         kinds: the kinds of mixture that the data set has sounds for.
         data_hash: of the list of test recordings.
+        warnings: of opening the data set.
 
     Raises:
         DataError: fewer than two classes have two usable recordings.
@@ -91,6 +92,7 @@ class OpenMixtures:
     def __init__(self, data: str | Path, seed: int = 0) -> None:
         self._seed = seed
         self._recordings = open_recordings(data, SAMPLE_RATE, split="test")
+        self.warnings = self._recordings.warnings
         self._audible: dict[int, bool] = {}
         self.clips: Sequence[Clip] = self._recordings.clips
         by_class: dict[str, list[int]] = {}

@@ -51,12 +51,14 @@ class Protocol(ABC):
         version: raised whenever the same model would get other figures.
         headline: the metric of a row that bars, best and worst items go by.
         data_hash: of the recordings that are measured on.
+        warnings: what was decided for the user, such as a test side, one sentence each.
     """
 
     name: str
     version: int
     headline: str
     data_hash: str
+    warnings: Sequence[str] = ()
 
     @abstractmethod
     def settings(self) -> Mapping[str, object]:

@@ -1,0 +1,1 @@
+"""A data set before training: bad sound, copies, doubtful labels, thin classes."""
