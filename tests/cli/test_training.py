@@ -60,18 +60,7 @@ def test_from_clips_to_a_model_that_separates(querysep: Querysep, tmp_path: Path
     make_set(data)
     preset = tmp_path / "small.yaml"
     preset.write_text(SMALL)
-    fast = (
-        "-o",
-        str(tmp_path / "run"),
-        "--preset",
-        str(preset),
-        "--set",
-        "steps=2",
-        "--set",
-        "workers=0",
-        "--set",
-        "batch_size=2",
-    )
+    fast = ("--preset", preset, "--set", "steps=2", "--set", "workers=0", "--set", "batch_size=2")
     assert querysep("train", "detector", "--data", data, "-o", tmp_path / "d", *fast).code == 0
     detector = ("--detector", tmp_path / "d" / "detector")
     assert querysep("mine", "--data", data, *detector, "-o", tmp_path / "a").code == 0
@@ -89,19 +78,9 @@ def test_lightning_does_not_speak_to_the_user(tmp_path: Path) -> None:
     make_set(tmp_path)
     preset = tmp_path / "small.yaml"
     preset.write_text(SMALL)
-    command = [
-        sys.executable,
-        "-m",
-        "querysep",
-        "train",
-        "detector",
-        "--data",
-        str(tmp_path),
-        "-o",
-        str(tmp_path / "run"),
-    ]
-    fast = ("--preset", str(preset), "--set", "steps=2", "--set", "workers=0", "--set", "batch_size=2")
-    ended = subprocess.run([*command, *fast], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "querysep", "train", "detector", "--data", tmp_path, "-o", tmp_path / "run"]
+    fast = ("--preset", preset, "--set", "steps=2", "--set", "workers=0", "--set", "batch_size=2")
+    ended = subprocess.run([*map(str, [*command, *fast])], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 

@@ -182,7 +182,7 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(querysep: Querysep, gr
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does, workers and all
-        _, stderr = process.communicate(timeout=120)
+        _, stderr = process.communicate()
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
