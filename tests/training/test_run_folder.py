@@ -111,7 +111,7 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_settings_lie_above_each_other(tmp_path: Path) -> None:
     stored = _record(batch_size=4, seed=2, workers=5)
-    settings = settings_of(SeparatorTraining, stored, {"seed": 3, "sources": [1, 0, 0]}, {"workers": 0})
+    settings = settings_of(SeparatorTraining, stored, {"seed": 3, "workers": 7, "sources": [1, 0, 0]}, {"workers": 0})
     assert settings == SeparatorTraining(batch_size=4, seed=3, workers=0, sources=(1, 0, 0))
     with pytest.raises(ConfigError, match=r"'learning_rat' is not a known setting. Closest: 'learning_rate'"):
         settings_of(SeparatorTraining, None, {}, {"learning_rat": 1})
