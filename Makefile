@@ -1,4 +1,4 @@
-# Each target does its whole set-up; a machine needs only Python 3.11 with pip (without ffmpeg, a few tests are skipped).
+# Each target does its whole set-up; a machine needs only Python 3.11 with pip (without ffmpeg the tests of MUSDB18 are skipped, which they say).
 
 PYTHON ?= $(firstword $(shell command -v python3.11) $(shell command -v python3))
 VENV := .venv
