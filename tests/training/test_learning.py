@@ -69,11 +69,11 @@ def test_the_average_forgets_the_random_start() -> None:
     assert network.num_batches_tracked is not None
     module: QueryModule[torch.nn.BatchNorm1d] = QueryModule(network, SeparatorTraining(ema_decay=0.999))
     network.weight.data.fill_(100.0)  # the start
-    module.averaged.update_parameters(network)
+    module.averaged.update(network)
     for _ in range(50):
         network.weight.data.fill_(1.0)
         network.num_batches_tracked += 1
-        module.averaged.update_parameters(network)
+        module.averaged.update(network)
     averaged = module.averaged.module
     assert isinstance(averaged, torch.nn.BatchNorm1d) and averaged.num_batches_tracked is not None
     assert float(averaged.weight.detach().max()) < 1.01

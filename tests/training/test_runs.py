@@ -113,10 +113,10 @@ def test_a_run_that_is_over_is_not_trained(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("old", "new"), [("adamw", "muon"), ("muon", "adamw")])
 def test_another_optimizer_starts_afresh_and_everything_else_goes_on(tmp_path: Path, old: str, new: str) -> None:
     _train(tmp_path, steps=3, optimizer=old, learning_rate=1e-3)
-    average = _checkpoint(tmp_path)["state_dict"]["averaged.n_averaged"]
+    average = _checkpoint(tmp_path)["averaged_steps"]
     _train(tmp_path, steps=4, optimizer=new, learning_rate=1e-3)
     checkpoint = _checkpoint(tmp_path)
-    assert checkpoint["state_dict"]["averaged.n_averaged"] == average + 1
+    assert checkpoint["averaged_steps"] == average + 1
     optimizer = checkpoint["optimizer_states"][0]
     assert ("orthogonal" in optimizer["param_groups"][0]) == (new == "muon")
     assert {float(state.get("step", 1)) for state in optimizer["state"].values()} == {1.0}
@@ -181,3 +181,39 @@ def test_a_process_that_lives_is_waited_for(tmp_path: Path, monkeypatch: pytest.
         wait_for(has_beaten_often, "beat", rank=0, folder=tmp_path)
         count = threading.active_count()
     assert threading.active_count() == count - 1 and not list(tmp_path.iterdir())
+
+
+class Diverging(Line):
+    """Has a loss that is no number at the fourth step."""
+
+    def batch_loss(self, batch: Any) -> Tensor:
+        return super().batch_loss(batch) * (torch.nan if self.global_step == 3 else 1.0)
+
+
+class Ahead(Diverging):
+    """The same, on a device that is not waited for."""
+
+    def _check_losses(self, left: int) -> None:
+        super()._check_losses(left or (2 if self.global_step < 4 else 0))
+
+
+@pytest.mark.parametrize("line", [Diverging, Ahead])
+def test_a_loss_that_is_no_number_stops_with_its_step_and_leaves_no_checkpoint_of_it(
+    tmp_path: Path, line: type[Line]
+) -> None:
+    with pytest.raises(DataError, match=r"The loss became nan at step 3\."):
+        _train(tmp_path, steps=6, line=line, checkpoint_steps=2)
+    checkpoint = _checkpoint(tmp_path)
+    assert checkpoint["global_step"] == 2
+    assert all(torch.isfinite(value).all() for value in checkpoint["state_dict"].values())
+    again = _train(tmp_path, steps=3)
+    assert again.averaged.steps == 3 and torch.isfinite(again.average.weight).all()
+
+
+def test_a_checkpoint_of_before_is_taken_up(tmp_path: Path) -> None:
+    _train(tmp_path, steps=2)
+    checkpoint = _checkpoint(tmp_path)
+    del checkpoint["averaged_steps"]
+    checkpoint["state_dict"]["averaged.n_averaged"] = torch.tensor(2)
+    torch.save(checkpoint, tmp_path / "last.ckpt")
+    assert _train(tmp_path, steps=3).averaged.steps == 3

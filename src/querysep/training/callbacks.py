@@ -85,7 +85,7 @@ class Report(Callback):
         self._progress(
             step,
             config.steps,
-            f"loss {float(outputs['loss']):.3f}, {rate * config.batch_size:.0f} items/s, {left_s / 60.0:.0f} min left",
+            f"loss {module.last_loss:.3f}, {rate * config.batch_size:.0f} items/s, {left_s / 60.0:.0f} min left",
         )
 
 

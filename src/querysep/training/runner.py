@@ -1,11 +1,13 @@
 """What both trainings share: schedule, averaging, precision, checkpoints, resuming."""
 
+import copy
 import logging
 import math
 import re
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +18,6 @@ import torch
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from querysep.errors import ConfigError, DataError, DeviceError, Interrupted, QuerysepError
 from querysep.model import choose_device
@@ -35,28 +36,42 @@ from querysep.training.config import TrainingConfig
 from querysep.training.muon import Muon
 from querysep.training.run_folder import read_run
 
+_STEPS_AHEAD = 2  # of the GPU that are prepared while it works
 _GROUP_TIMEOUT = timedelta(minutes=30)  # processes prepare apart from each other before they meet
 
 
-def moving_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Any], None]:
-    """Return the update of an exponential average whose memory grows with the number of steps, up to ``decay``.
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
+
+
+class Average(nn.Module, Generic[NetworkT]):
+    """An exponential average of a network's weights whose memory grows with the number of steps, up to ``decay``.
 
     Without the growth, a short training would end with much of its random start in the average.
+
+    Attributes:
+        module: the network with averaged weights, in eval mode.
+        steps: that were averaged; a number and no tensor, which a GPU would have to be waited for.
     """
 
+    def __init__(self, network: NetworkT, decay: float) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(network).eval().requires_grad_(requires_grad=False)
+        self._decay = decay
+        self.steps = 0
+
     @torch.no_grad()
-    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Any) -> None:
-        keep = min(decay, (1.0 + float(count)) / (10.0 + float(count)))
-        for mean, value in zip(averaged, current, strict=True):
+    def update(self, network: NetworkT) -> None:
+        """Take the weights after a step into the average."""
+        keep = min(self._decay, (1.0 + self.steps) / (10.0 + self.steps)) if self.steps else 0.0
+        means, values = [], []
+        for mean, value in zip(self.module.state_dict().values(), network.state_dict().values(), strict=True):
             if mean.is_floating_point():
-                mean.lerp_(value, 1.0 - keep)
+                means.append(mean)
+                values.append(value)
             else:
                 mean.copy_(value)
-
-    return update
-
-
-NetworkT = TypeVar("NetworkT", bound=nn.Module)
+        torch._foreach_lerp_(means, values, 1.0 - keep)
+        self.steps += 1
 
 
 class QueryModule(lightning.LightningModule, Generic[NetworkT]):
@@ -66,13 +81,9 @@ class QueryModule(lightning.LightningModule, Generic[NetworkT]):
         super().__init__()
         self.network = network
         self.training_config = training
-        self.averaged = AveragedModel(
-            network,
-            multi_avg_fn=moving_average(training.ema_decay),
-            use_buffers=True,
-        )
-        self.averaged.eval()
-        self.averaged.requires_grad_(requires_grad=False)
+        self.averaged = Average(network, training.ema_decay)
+        self._unchecked: deque[tuple[int, Tensor]] = deque()
+        self.last_loss = math.nan
         self._elapsed_s = self._since_start_s = 0.0
         self._started_s = time.monotonic()
         self.stop_request = StopRequest()
@@ -82,7 +93,7 @@ class QueryModule(lightning.LightningModule, Generic[NetworkT]):
     @property
     def average(self) -> NetworkT:
         """The network with averaged weights, in eval mode."""
-        return cast(NetworkT, self.averaged.module)
+        return self.averaged.module
 
     def learners(self) -> list[nn.Module]:
         """Return what the optimizer moves: the network, and whatever learns only to teach it."""
@@ -102,19 +113,27 @@ class QueryModule(lightning.LightningModule, Generic[NetworkT]):
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """Return the loss, or stop with an error that says where it became NaN."""
         loss = self.batch_loss(batch)
-        if not torch.isfinite(loss):
-            raise DataError(
-                f"The loss became {loss.item()} at step {self.global_step}. Lower the learning rate and resume from "
-                "the last checkpoint."
-            )
+        self._unchecked.append((self.global_step, loss.detach()))
+        self._check_losses(left=_STEPS_AHEAD if loss.is_cuda else 0)
         self.log("loss", loss, prog_bar=True)
         self.log("minutes", self.elapsed_s / 60.0)
         return loss
 
+    def _check_losses(self, left: int) -> None:
+        """Stop where a loss is not a number; the last ones may wait, so that a GPU need not be waited for."""
+        while len(self._unchecked) > left:
+            step, loss = self._unchecked.popleft()
+            self.last_loss = float(loss)
+            if not math.isfinite(self.last_loss):
+                raise DataError(
+                    f"The loss became {self.last_loss} at step {step}. Lower the learning rate and go on from the last "
+                    "checkpoint."
+                )
+
     def optimizer_step(self, *arguments: Any, **named: Any) -> None:
         """Take a step and average the weights at once: a checkpoint written after this step holds both."""
         super().optimizer_step(*arguments, **named)
-        self.averaged.update_parameters(self.network)
+        self.averaged.update(self.network)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
         """Stop when the time is used up."""
@@ -153,12 +172,16 @@ class QueryModule(lightning.LightningModule, Generic[NetworkT]):
         self._since_start_s, self.is_stop_requested = now
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the time used so far."""
+        """Keep the time used so far, once all losses are known to be numbers."""
+        self._check_losses(left=0)
         checkpoint["elapsed_s"] = self.elapsed_s
+        checkpoint["averaged_steps"] = self.averaged.steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the time used before; what another optimizer knew is left behind."""
         self._elapsed_s = float(checkpoint["elapsed_s"])
+        self.averaged.steps = int(checkpoint.get("averaged_steps", checkpoint["global_step"]))
+        checkpoint["state_dict"].pop("averaged.n_averaged", None)  # of checkpoints before
         is_muon = "orthogonal" in checkpoint["optimizer_states"][0]["param_groups"][0]
         self._is_other_optimizer = is_muon != (self.training_config.optimizer == "muon")
         if self._is_other_optimizer:
@@ -260,6 +283,7 @@ def last_step(folder: Path) -> int:
 
 def _read_checkpoint(folder: Path) -> dict[str, Any]:
     checkpoint: dict[str, Any] = torch.load(folder / LAST_NAME, map_location="cpu", weights_only=True, mmap=True)
+    checkpoint["state_dict"].pop("averaged.n_averaged", None)  # of checkpoints before
     return checkpoint
 
 
@@ -315,7 +339,7 @@ def run(
         module.load_state_dict(_read_checkpoint(folder)["state_dict"])
     if (folder / BEST_NAME).is_file():
         module.averaged.module.load_state_dict(torch.load(folder / BEST_NAME, map_location="cpu", weights_only=True))
-    return cast(NetworkT, module.averaged.module.eval())
+    return module.average.eval()
 
 
 def _fit(
