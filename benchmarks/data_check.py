@@ -32,18 +32,18 @@ def coded(wave: Wave, file_format: str, subtype: str, rate: int = RATE) -> Wave:
         for start in range(0, wave.size, 8_000):  # one long call crashes libsndfile's Vorbis
             sound.write(wave[start : start + 8_000])
     memory.seek(0)
-    return soundfile.read(memory, dtype="float32")[0]
+    return np.asarray(soundfile.read(memory, dtype="float32")[0])
 
 
 def through(wave: Wave, rate: int) -> Wave:
     """Resample to another rate and back."""
-    return soxr.resample(soxr.resample(wave, RATE, rate), rate, RATE)
+    return np.asarray(soxr.resample(soxr.resample(wave, RATE, rate), rate, RATE))
 
 
 def noisy(wave: Wave) -> Wave:
     """Add white noise 30 dB below."""
     noise = np.random.default_rng(0).standard_normal(wave.size).astype(np.float32)
-    return wave + np.sqrt(np.square(wave).mean() / 1_000) * noise
+    return np.asarray(wave + np.sqrt(np.square(wave).mean() / 1_000) * noise)
 
 
 CHANGES: dict[str, Callable[[Wave], Wave]] = {
@@ -71,7 +71,7 @@ def copies(opened: OpenedRecordings, count: int) -> None:
     chosen = [index for index in order if opened.clips[index].duration_s >= 0.3][:count]
     short = np.array([opened.clips[index].duration_s < 1 for index in chosen])
     for name, change in CHANGES.items():
-        changed = [printed(change(opened.read(index).astype(np.float32) / 32_768)) for index in chosen]
+        changed = [printed(change(np.divide(opened.read(index), 32_768, dtype=np.float32))) for index in chosen]
         found = {(match.first, match.second) for match in find_matches([*prints, *changed])}
         hit = np.array([(index, len(prints) + place) in found for place, index in enumerate(chosen)])
         print(f"{name:32s} {100 * hit.mean():5.1f} %   under 1 s {100 * hit[short].mean():5.1f} %", flush=True)

@@ -42,7 +42,7 @@ def measure_rate(opened: OpenedRecordings, detector: TrainedDetector, rng: np.ra
     network, alone_s, together_s = detector.network, [], []
     for _ in range(ROUNDS):
         chosen = rng.choice(len(opened.clips), PER_ROUND, replace=False)
-        waves = [opened.read(int(index)).astype(np.float32) / 32768 for index in chosen]
+        waves = [np.divide(opened.read(int(index)), 32768, dtype=np.float32) for index in chosen]
         cuts = [wave[: 2 * opened.sample_rate] for wave in waves]
         start = time.perf_counter()
         for wave, cut in zip(waves, cuts, strict=True):
@@ -75,7 +75,9 @@ def draw_mixtures(
     while len(found) < count:
         names = [str(name) for name in rng.choice(sorted(by_class), 2, replace=False)]
         own, other = (
-            np.resize(opened.read(int(rng.choice(by_class[name]))), 2 * opened.sample_rate).astype(np.float32) / 32768
+            np.resize(
+                np.divide(opened.read(int(rng.choice(by_class[name]))), 32768, dtype=np.float32), 2 * opened.sample_rate
+            )
             for name in names
         )
         levels = [float(np.sqrt(np.square(wave).mean())) for wave in (own, other)]

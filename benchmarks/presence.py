@@ -63,8 +63,9 @@ def main() -> None:
             for name, result in (("gated", gated), ("kept", kept)):
                 target = result.target.samples[0]
                 rows[f"level {name}"].append(level_db(target, mixture.wave))
-                alone = trial.wave is None or np.array_equal(trial.wave, mixture.wave)
-                gain = np.nan if alone else snr_db(trial.wave, target) - snr_db(trial.wave, mixture.wave)
+                gain = np.nan
+                if trial.wave is not None and not np.array_equal(trial.wave, mixture.wave):
+                    gain = snr_db(trial.wave, target) - snr_db(trial.wave, mixture.wave)
                 rows[f"SDRi {name}"].append(gain)
     _print({name: np.array(values) for name, values in rows.items()})
 

@@ -128,7 +128,8 @@ def main() -> None:
     shape = load_preset(options.preset)
     network = Htsat(shape.detector).eval()
     clips = make_clips(shape.detector.sample_rate)
-    separator = build_separator(shape.separator).to(options.device, memory_format=torch.channels_last)
+    separator = build_separator(shape.separator).to(options.device)
+    separator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     module = SeparatorModule(separator, SeparatorTraining()).to(options.device)
     optimizer = Muon(separator.parameters(), 1e-4, 0.0)
     ways: dict[str, Callable[[], MixtureBatch]] = {

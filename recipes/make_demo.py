@@ -57,7 +57,7 @@ def load(take: Take, cache: Path) -> Samples:
 def pan(stereo: Samples, place: float) -> Samples:
     """Move a sound between the loudspeakers; its power stays what it was."""
     angle = place * np.pi / 2
-    return stereo * np.sqrt(2) * np.array([np.cos(angle), np.sin(angle)])
+    return np.asarray(stereo * np.sqrt(2) * np.array([np.cos(angle), np.sin(angle)]))
 
 
 def make_demo(directory: Path, cache: Path) -> None:

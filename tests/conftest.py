@@ -1,4 +1,4 @@
-"""What all tests share: shape checks at run time, calm threads, seeds and small recordings."""
+"""What all tests share: shape checks at run time, seeds and small recordings."""
 
 import shutil
 from pathlib import Path
@@ -16,13 +16,6 @@ install_import_hook("querysep", "shape_checks.check")
 import querysep.progress  # noqa: E402
 
 runtime_checkable(querysep.progress.Progress)  # or the checker could not tell a callable from something else
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
 
 
 @pytest.fixture

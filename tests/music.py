@@ -13,7 +13,9 @@ RATE = 44_100
 ORDER = ("mixture", "drums", "bass", "other", "vocals")  # of the streams in a .stem.mp4
 Wave = NDArray[np.float64]
 
-needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg, which decodes MUSDB18, is missing")
+needs_ffmpeg = pytest.mark.skipif(
+    shutil.which("ffmpeg") is None, reason="ffmpeg, which decodes MUSDB18, is not installed"
+)
 """CI installs it (.ci/run), so there nothing is skipped."""
 
 
@@ -25,12 +27,13 @@ def song(seed: int, seconds: float, rate: int = RATE) -> dict[str, Wave]:
     """
     rng = np.random.default_rng(seed)
     time_s = np.arange(round(seconds * rate)) / rate
+    silence = np.zeros(len(time_s))
     key_hz = 110.0 * 2 ** (rng.integers(0, 12) / 12)
     phase = 2 * np.pi * np.cumsum(2 * key_hz * (1 + 0.03 * np.sin(2 * np.pi * 5 * time_s))) / rate
-    voice = sum(np.sin(number * phase) / number for number in range(1, 8)) * (time_s >= seconds / 4)
+    voice = sum((np.sin(number * phase) / number for number in range(1, 8)), silence) * (time_s >= seconds / 4)
     hits = np.exp(-((time_s + rng.uniform(0, 0.5)) % 0.75) * 12)
-    bass = sum(np.sin(2 * np.pi * key_hz / 2 * number * time_s) / number for number in (1, 3, 5))
-    chord = sum(np.sin(2 * np.pi * key_hz * 2 * step * time_s + step) for step in (1, 1.26, 1.5))
+    bass = sum((np.sin(2 * np.pi * key_hz / 2 * number * time_s) / number for number in (1, 3, 5)), silence)
+    chord = sum((np.sin(2 * np.pi * key_hz * 2 * step * time_s + step) for step in (1, 1.26, 1.5)), silence)
     stems = {
         "drums": 0.15 * hits[:, None] * rng.standard_normal((len(time_s), 2)),
         "bass": 0.1 * bass[:, None] * np.ones(2),

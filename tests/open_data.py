@@ -7,7 +7,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from querysep.data.formats.multitrack import MULTITRACK, Multitrack, Stem, write_multitracks
-from querysep.data.manifest import RENDERED, Clip, write_manifest
+from querysep.data.manifest import RENDERED, Clip, Split, write_manifest
 
 RATE = 32_000
 LABELS = ("Bell", "Dog", "Rain", "Music", "Speech")
@@ -45,7 +45,7 @@ def _write(
     seed: int,
     origin: str,
     source: str = "made up",
-    split: str = "test",
+    split: Split = "test",
 ) -> Clip:
     (folder / path).parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(folder / path, sound(label, seconds, seed), RATE)
@@ -56,7 +56,7 @@ def _write(
         licence="CC0",
         source=source,
         origin=origin,
-        split=split,  # type: ignore[arg-type]
+        split=split,
         held_out=label in HELD_OUT,
     )
 
@@ -64,7 +64,8 @@ def _write(
 def _pieces(folder: Path) -> list[Clip]:
     """Three pieces of two stems; the third is for training."""
     clips, pieces = [], []
-    for number, split in enumerate(("test", "test", "train")):
+    splits: tuple[Split, ...] = ("test", "test", "train")
+    for number, split in enumerate(splits):
         stems = []
         for label in ("Flute", "Violin"):
             path = f"music/{split}/piece-{number}/{label}.flac"
@@ -78,7 +79,7 @@ def _pieces(folder: Path) -> list[Clip]:
                 start_quarter=0.0,
                 quarter_s=0.5,
                 duration_s=3.0,
-                split=split,  # type: ignore[arg-type]
+                split=split,
                 stems=tuple(stems),
             )
         )

@@ -6,12 +6,12 @@ import os
 import sys
 from pathlib import Path
 
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from querysep.data.store import ClipStore
 
 
-class First:
+class First(Dataset[int]):
     """The first sample of each clip."""
 
     def __init__(self, store: ClipStore) -> None:
@@ -31,7 +31,7 @@ def reopened(store: ClipStore) -> list[int]:
 
 if __name__ == "__main__":
     items = First(ClipStore(sys.argv[1], options=json.loads(sys.argv[2])))
-    loader = DataLoader(items, batch_size=3, num_workers=2)  # type: ignore[arg-type]
+    loader = DataLoader(items, batch_size=3, num_workers=2)
     fetched = [int(value) for batch in loader for value in batch]  # by the workers: this process did not read sound
     for path in Path(os.environ["QUERYSEP_SHARD_CACHE"]).glob("*.arrow"):
         path.unlink()

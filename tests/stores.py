@@ -1,6 +1,6 @@
 """What tests of stores share: recordings made up on the spot."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from querysep.data.manifest import Clip, Split
 from querysep.errors import DataError
+from querysep.progress import Progress
 
 RATE = 8_000
 _SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -62,7 +63,7 @@ def rows_of(store: Path | str, kind: str = "clips") -> list[dict[str, Any]]:
     return rows
 
 
-def stop_at(number: float) -> Callable[[float, float | None, str], None]:
+def stop_at(number: float) -> Progress:
     """Return a progress report that interrupts the work."""
 
     def report(done: float, total: float | None, what: str) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from querysep.data.manifest import Clip, write_manifest
+from querysep.data.manifest import Clip, Split, write_manifest
 
 RATE = 32_000
 
@@ -28,8 +28,10 @@ def make_set(folder: Path, train: int = 6, test: int = 3, validation: int = 0) -
     clips = []
     for label in ("Low tone", "High tone", "Clicks", "Hiss"):
         held_out = label == "Hiss"
-        sides = {"train": train, "validation": validation, "test": test}
-        for split, count in ({"test": test} if held_out else sides).items():
+        sides: dict[Split, int] = {"train": train, "validation": validation, "test": test}
+        for split, count in sides.items():
+            if held_out and split != "test":
+                continue
             for number in range(count):
                 time = int(rng.uniform(0.5, 3.5) * RATE)
                 path = f"{split}-{label.replace(' ', '-')}-{number}.flac"
@@ -42,7 +44,7 @@ def make_set(folder: Path, train: int = 6, test: int = 3, validation: int = 0) -
                         licence="CC0",
                         source="synthetic",
                         origin=path,
-                        split=split,  # type: ignore[arg-type]
+                        split=split,
                         held_out=held_out,
                     )
                 )

@@ -15,7 +15,6 @@ from recordings import WriteTone, tone
 
 import querysep
 from querysep.errors import AudioError, OutputError, QueryError
-from querysep.io import files
 from querysep.pipeline import Separator
 from querysep.types import Audio, FloatArray
 
@@ -33,7 +32,7 @@ def example(write_tone: WriteTone) -> Path:
 
 
 def read(path: Path) -> FloatArray:
-    return soundfile.read(path, dtype="float32", always_2d=True)[0].T
+    return np.asarray(soundfile.read(path, dtype="float32", always_2d=True)[0].T)
 
 
 def left(folder: Path) -> list[str]:
@@ -218,7 +217,7 @@ def test_a_full_disk_or_an_interruption_leaves_nothing(
 
     path = write_tone("mix.wav", seconds=5)
     with monkeypatch.context() as patch:
-        patch.setattr(files.os, "fsync", full)
+        patch.setattr(os, "fsync", full)
         with pytest.raises(OutputError, match="disk is full"):
             separator.separate_file(path, example, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -3,6 +3,7 @@
 import numpy as np
 
 from querysep.anchors.catalog import Anchor, Catalog, CatalogFacts
+from querysep.data.manifest import Split
 
 TIME, DIM = 4_000, 8
 # Class (label of the anchor), labels of its clip, how many anchors.
@@ -20,7 +21,7 @@ CLIPS = (
 )
 
 
-def toy_catalog(split: str = "train", score: float = 1.0) -> Catalog:
+def toy_catalog(split: Split = "train", score: float = 1.0) -> Catalog:
     """Return the catalog, all of it on one side; the first clip of a class scores 0.9."""
     rng = np.random.default_rng(0)
     anchors = []
@@ -35,7 +36,7 @@ def toy_catalog(split: str = "train", score: float = 1.0) -> Catalog:
                     heard=heard,
                     clip=clip,
                     origin=clip,
-                    split=split,  # type: ignore[arg-type]
+                    split=split,
                     start_s=0,
                     sounding=TIME,
                     score=score if number else 0.9,

@@ -9,6 +9,7 @@ from openset.instruments import (
     FEWEST_SHARED,
     RESERVED_DRUM_KEYS,
     RESERVED_PROGRAMS,
+    Font,
     Instrument,
     Soundfont,
     check_split,
@@ -94,7 +95,7 @@ def test_the_split_is_checked_by_content_and_by_name(tmp_path: Path) -> None:
     sound = _noise(0)
     samples = {"grand": sound, "trimmed": sound[500:6_000], "other": _noise(1), "Grand-L": _noise(2), "free": _noise(3)}
     presets = {(0, number): [(name, 0, 127)] for number, name in enumerate(samples)}
-    fonts = {"fluid": write_soundfont(tmp_path / "a.sf2", samples, presets)}
+    fonts: dict[Font, Path] = {"fluid": write_soundfont(tmp_path / "a.sf2", samples, presets)}
     assert len(window_hashes(samples["trimmed"])) > FEWEST_SHARED
     check_split([_voice(0, "train"), _voice(1, "train"), _voice(2, "test"), _voice(4, "test")], fonts)
     with pytest.raises(DataError, match=r"fluid-family-(1|0)-60-0-(1|0).*same recordings.*instruments\.csv"):
@@ -107,7 +108,7 @@ def test_the_split_is_checked_by_content_and_by_name(tmp_path: Path) -> None:
 
 def test_one_sample_on_two_sides_is_found_though_it_is_short(tmp_path: Path) -> None:
     samples = {"click": _noise(0, 30)}
-    fonts = {"fluid": write_soundfont(tmp_path / "a.sf2", samples, {(0, 0): [("click", 0, 127)]})}
+    fonts: dict[Font, Path] = {"fluid": write_soundfont(tmp_path / "a.sf2", samples, {(0, 0): [("click", 0, 127)]})}
     with pytest.raises(DataError, match="same recordings"):
         check_split([_voice(0, "train"), _voice(0, "test", (61,))], fonts)
 

@@ -30,7 +30,7 @@ def test_speech_and_music_are_capped_and_nothing_else() -> None:
     recordings = read_recordings()
     chosen = select(recordings)
     assert select(reversed(recordings)) == chosen
-    seconds = defaultdict(float)
+    seconds: defaultdict[tuple[str, str], float] = defaultdict(float)
     for one in chosen:
         kind = "Speech" if "peech" in one.label else one.label
         seconds[kind, origin_of(one)] += one.seconds

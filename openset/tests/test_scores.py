@@ -85,7 +85,7 @@ def test_dynamics_ties_and_grace_notes_are_understood() -> None:
     assert _notes_of(part) == [ScoreNote(0, 1, 60, 45), ScoreNote(2, 2, 64, 106), ScoreNote(4, 2, 65, 106)]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32))
 def test_an_excerpt_holds_what_sounds_in_it(seed: int) -> None:
     silent = Part("Flute", tuple(ScoreNote(12.0 * place, 0.5, 80, 80) for place in range(5)))
@@ -120,7 +120,7 @@ def test_a_part_is_moved_by_octaves_into_the_range() -> None:
     assert len({note.velocity for note in played}) > 10
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32))
 def test_instruments_of_a_piece_are_of_different_classes(seed: int) -> None:
     excerpt = Excerpt(0.0, 0.5, 15.0, tuple(_chorale()))

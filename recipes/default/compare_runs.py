@@ -22,8 +22,12 @@ from querysep.anchors.catalog import Catalog, read_catalog
 from querysep.data.manifest import Split
 from querysep.evaluation.metrics.intervals import bootstrap_interval
 from querysep.model import load_model
+from querysep.separation.config import SeparatorConfig
 from querysep.separation.network import SeparatorNetwork
 from querysep.training.config import SeparatorTraining
+from querysep.training.run_folder import read_run
+from querysep.training.sampler import SAMPLERS, Mixtures
+from querysep.training.separator import validation_figures
 
 BATCH = 16
 FLOOR_DB = 40.0  # an error so far below the mixture counts no more

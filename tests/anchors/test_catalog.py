@@ -180,7 +180,7 @@ def test_putting_aside_that_was_cut_short_goes_on(tmp_path: Path, monkeypatch: p
             place = slice(number, number + 1)
             writer.append([_anchor(key, number)], audio[place], latents[place], [key])
         writer.finish()
-    moved = []
+    moved: list[str] = []
 
     def move(place: Folder, name: str, folder: str) -> None:
         if len(moved) == 3:  # the last shard and its rows, and the shard before it

@@ -50,7 +50,7 @@ def test_strongest_takes_the_best_that_do_not_overlap() -> None:
     assert [(stretch.first, stretch.end) for stretch in found] == [(1 * RATE, 3 * RATE), (5 * RATE, 7 * RATE)]
     assert [stretch.score for stretch in found] == pytest.approx([0.9, 1.0], abs=1e-6)
     assert len(strongest(_map(track, 10.0), 0, RATE, 2.0, 9)) < 9
-    assert strongest(_map([0.5, 0.5], 0.7), 0, RATE, 2.0, 3) == [Stretch(0, round(0.7 * RATE), pytest.approx(0.5))]
+    assert strongest(_map([0.5, 0.5], 0.7), 0, RATE, 2.0, 3) == [Stretch(0, round(0.7 * RATE), 0.5)]
 
 
 def test_purity_is_the_chance_that_no_unrelated_class_is_there() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,12 +34,12 @@ def network() -> Htsat:
     return Htsat(CONFIG).eval()
 
 
-def _clip(name: str, labels: tuple[str, ...], time: int, **more: object) -> Clip:
-    fields = {"licence": "CC0", "source": "made", "origin": name, "split": "train", **more}
-    return Clip(path=name, labels=labels, duration_s=time / RATE, **fields)  # type: ignore[arg-type]
+def _clip(name: str, labels: tuple[str, ...], time: int, **more: Any) -> Clip:
+    fields: dict[str, Any] = {"licence": "CC0", "source": "made", "origin": name, "split": "train", **more}
+    return Clip(path=name, labels=labels, duration_s=time / RATE, **fields)
 
 
-def _bank(clips: Sequence[tuple[str, tuple[str, ...], float]], **more: object) -> ClipBank:
+def _bank(clips: Sequence[tuple[str, tuple[str, ...], float]], **more: Any) -> ClipBank:
     rng = np.random.default_rng(0)
     rows, sounds = [], []
     for name, labels, seconds in clips:
@@ -50,13 +51,13 @@ def _bank(clips: Sequence[tuple[str, tuple[str, ...], float]], **more: object) -
 
 
 def _mine(
-    bank: ClipBank, network: Htsat, folder: Path, detector: str = "d", **settings: object
+    bank: ClipBank, network: Htsat, folder: Path, detector: str = "d", **settings: Any
 ) -> tuple[Catalog, MiningReport]:
     miner = Miner(
         network,
         LABELS,
         Relations(clip.labels for clip in bank.clips),
-        MiningSettings(**settings),  # type: ignore[arg-type]
+        MiningSettings(**settings),
     )
     report = mine(bank, miner, detector, folder)
     return read_catalog(folder), report
@@ -96,7 +97,7 @@ def test_the_default_is_the_window_with_the_largest_presence(network: Htsat, tmp
     bank = _bank([("b", ("Dog",), 9.0)])
     (anchor,) = _mine(bank, network, tmp_path)[0].anchors
     stream = PresenceStream(network)
-    stream.push(bank.samples[0].astype(np.float32) / 32768)
+    stream.push(np.divide(bank.samples[0], 32768, dtype=np.float32))
     track = stream.finish().framewise[LABELS.index("Dog")].repeat(round(PresenceStream(network)._frame))
     windows = [track[first : first + 2 * RATE].mean() for first in range(0, 7 * RATE + 1, RATE // 10)]
     assert anchor.start_s == pytest.approx(int(np.argmax(windows)) / 10)
@@ -107,7 +108,7 @@ def test_purity_counts_unrelated_classes_alone(network: Htsat, tmp_path: Path) -
     bank = _bank(BANK[:4])
     catalog, _ = _mine(bank, network, tmp_path)
     stream = PresenceStream(network)
-    stream.push(_sound_of(bank, "a").astype(np.float32) / 32768)
+    stream.push(np.divide(_sound_of(bank, "a"), 32768, dtype=np.float32))
     presence = stream.finish()
     edges = np.minimum(np.arange(presence.framewise.shape[1] + 1) * presence.frame_s, 0.7)
     means = presence.framewise @ np.diff(edges) / 0.7

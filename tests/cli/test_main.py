@@ -27,10 +27,10 @@ def test_version(querysep: Querysep) -> None:
 @pytest.mark.parametrize(
     "command", ["separate", "detect", "models", "labels", "import-official", "data", "mine", "train", "evaluate"]
 )
-def test_every_command_explains_itself(command: str) -> None:
-    ended = subprocess.run([COMMAND, command, "--help"], capture_output=True, text=True, check=True)
-    assert "Usage: querysep" in ended.stdout
-    assert ended.stderr == ""
+def test_every_command_explains_itself(command: str, querysep: Querysep) -> None:
+    ended = querysep(command, "--help")
+    assert f"Usage: querysep {command}" in ended.stdout
+    assert (ended.code, ended.stderr) == (0, "")
 
 
 def test_models_shows_size_parameters_and_licence(
@@ -71,7 +71,7 @@ def test_ctrl_c_is_one_line_and_130(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 def test_a_reader_that_goes_away_is_no_crash(tiny_model: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    words = [COMMAND, "labels", "--model", tiny_model]
+    words: list[str | Path] = [COMMAND, "labels", "--model", tiny_model]
     ended = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert (ended.returncode, ended.stderr) == (1, "")

@@ -56,7 +56,7 @@ def test_anchors_of_a_store_go_into_the_store(querysep: Querysep, data: Path, de
 
 
 def test_what_a_user_can_get_wrong(querysep: Querysep, data: Path, detector: Path) -> None:
-    command = ("mine", "--data", data, "--detector", detector)
+    command: tuple[object, ...] = ("mine", "--data", data, "--detector", detector)
     querysep(*command).assert_refused(r"not a store.*-o STORE")
     command = (*command, "-o", data / "store")
     querysep(*command, "--stretch", 5, "--per-clip", 2).assert_refused(r"take one of them")

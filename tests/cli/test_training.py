@@ -80,7 +80,7 @@ def test_lightning_does_not_speak_to_the_user(tmp_path: Path) -> None:
     preset.write_text(SMALL)
     command = [sys.executable, "-m", "querysep", "train", "detector", "--data", tmp_path, "-o", tmp_path / "run"]
     fast = ("--preset", preset, "--set", "steps=2", "--set", "workers=0", "--set", "batch_size=2")
-    ended = subprocess.run([*command, *fast], capture_output=True, text=True, check=False)
+    ended = subprocess.run([*map(str, [*command, *fast])], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 

@@ -182,7 +182,7 @@ def test_ctrl_c_writes_a_checkpoint_and_says_how_to_go_on(querysep: Querysep, gr
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does, workers and all
-        _, stderr = process.communicate(timeout=120)
+        _, stderr = process.communicate()
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -250,7 +250,7 @@ def test_a_folder_without_a_test_side_can_keep_one(
     for place, name in enumerate(("bell", "dog")):
         for number in range(8):
             write_tone(f"sounds/{name}/{number}.wav", frequency_hz=200.0 * (1 + 3 * place) + 10 * number)
-    hashes = []
+    hashes: list[str] = []
     for more in ((), ("--keep-test",), ("--keep-test",)):
         words = ("train", "detector", "--data", tmp_path / "sounds", "--preset", ground / "small.yaml", *FAST, *more)
         ended = querysep(*words, "--set=steps=1", "-o", tmp_path / f"run{len(hashes)}")

@@ -1,6 +1,7 @@
 from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from recordings import WriteTone
 from synthetic_set import make_set
 
 from querysep.data.formats.data_set import open_recordings
+from querysep.data.manifest import Split
 from querysep.data.splitting import Candidate, divide
 from querysep.data.store.packing import pack
 from querysep.errors import DataError
@@ -60,9 +62,9 @@ def test_every_label_can_be_trained_and_tested(rows: list[Candidate]) -> None:
 
 
 @given(candidates(), st.randoms())
-def test_the_order_of_the_recordings_does_not_matter(rows: list[Candidate], random: object) -> None:
+def test_the_order_of_the_recordings_does_not_matter(rows: list[Candidate], random: Random) -> None:
     shuffled = list(rows)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     assert divide(shuffled, HELD_OUT) == divide(rows, HELD_OUT)
 
 
@@ -81,7 +83,8 @@ def test_a_large_origin_is_trained_on() -> None:
 
 @st.composite
 def pinned_candidates(draw: st.DrawFn) -> list[Candidate]:
-    sides = st.sampled_from([None, "train", "test"])
+    among: list[Split | None] = [None, "train", "test"]
+    sides = st.sampled_from(among)
     return [replace(row, side=draw(sides)) for row in draw(candidates())]
 
 

@@ -57,7 +57,7 @@ def test_clips_are_counted_by_class_split_and_licence() -> None:
         clip("d", ("Drum",), 18.0, source="rendered:font", held_out=True),
     ]
     found = measure(Levels(clips, [0.5, 0.1, None, 0.5]))
-    assert (found.clips, found.hours) == (4, pytest.approx(0.045))
+    assert found.clips == 4 and found.hours == pytest.approx(0.045)
     assert {split: amount.clips for split, amount in found.splits.items()} == {"test": 1, "train": 2, "validation": 1}
     assert found.rendered.clips == 1
     assert list(found.licences) == ["CC0-1.0", "not stated"]
@@ -96,9 +96,10 @@ def test_stats_prints_a_table_and_draws(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     folder.mkdir()
     rows = []
-    for index, (label, split) in enumerate([("Rain", "train"), ("Rain", "test"), ("Dog", "train")]):
+    kinds: list[tuple[str, Split]] = [("Rain", "train"), ("Rain", "test"), ("Dog", "train")]
+    for index, (label, split) in enumerate(kinds):
         soundfile.write(folder / f"{index}.wav", np.full(16_000, 0.1), 32_000)
-        rows.append(clip(f"{index}.wav", (label,), 0.5, split))  # type: ignore[arg-type]
+        rows.append(clip(f"{index}.wav", (label,), 0.5, split))
     write_manifest(rows, folder / "manifest.jsonl")
     done = CliRunner().invoke(app, ["data", "stats", str(folder), "-o", str(tmp_path / "out"), "--quiet"])
     assert done.exit_code == 0, done.output

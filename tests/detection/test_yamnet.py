@@ -3,6 +3,7 @@
 import io
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import librosa
 import numpy as np
@@ -29,7 +30,12 @@ def _network() -> onnx.ModelProto:
         weights += [numpy_helper.from_array(weight, f"w{number}")]
         weights += [numpy_helper.from_array(rng.normal(0, 0.1, out).astype(np.float32), f"b{number}")]
         pads = [0, 0, 0, 0] if kernel == 1 else [0, 0, 1, 1] if stride == 2 else [1, 1, 1, 1]
-        settings = {"group": groups, "strides": [stride] * 2, "pads": pads, "kernel_shape": [kernel] * 2}
+        settings: dict[str, Any] = {
+            "group": groups,
+            "strides": [stride] * 2,
+            "pads": pads,
+            "kernel_shape": [kernel] * 2,
+        }
         nodes.append(helper.make_node("Conv", [image, f"w{number}", f"b{number}"], [f"c{number}"], **settings))
         nodes.append(helper.make_node("Relu", [f"c{number}"], [f"r{number}"]))
         image = f"r{number}"
@@ -74,8 +80,8 @@ def test_the_network_gives_what_onnx_gives(wheel: Path) -> None:
     reference = ReferenceEvaluator(_network())
     for item in range(2):
         told = [reference.run(None, {"audio": patch[None, None].numpy()}) for patch in patches[item]]
-        scores = np.mean([scores[0] for scores, _ in told], axis=0)
-        latent = np.mean([latent[0] for _, latent in told], axis=0)
+        scores = np.mean([np.asarray(scores)[0] for scores, _ in told], axis=0)
+        latent = np.mean([np.asarray(latent)[0] for _, latent in told], axis=0)
         np.testing.assert_allclose(lesson.scores[item], scores, atol=1e-5)
         np.testing.assert_allclose(lesson.latent[item], latent, atol=1e-5)
 

@@ -2,13 +2,14 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from slow_recordings import SlowRecordings
+from held_recordings import HeldRecordings
 from synthetic_set import make_set
 
 from querysep.anchors.catalog import Catalog, read_catalog
@@ -24,7 +25,7 @@ from querysep.detection.htsat import Htsat
 from querysep.detection.windows import embed
 from querysep.distributed.mining import ray_embedding, ray_engine
 
-ray = pytest.importorskip("ray")
+pytest.importorskip("ray")
 
 CONFIG = DetectorConfig(
     n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4, patch_size=4, classes=4
@@ -32,18 +33,6 @@ CONFIG = DetectorConfig(
 LABELS = ("Low tone", "High tone", "Clicks", "Sound")
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own: there are many, and they change
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        tests = Path(__file__).parents[1]  # the workers need slow_recordings
-        patch.setenv("PYTHONPATH", f"{tests}:{os.environ.get('PYTHONPATH', '')}")
-        patch.setenv("RAY_worker_niceness", "0")
-        patch.setenv("RAY_enable_worker_prestart", "0")
-        ray.init(num_cpus=2, object_store_memory=80_000_000, include_dashboard=False, log_to_driver=False)
-        yield
-        ray.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -75,25 +64,24 @@ def _assert_same(one: Catalog, other: Catalog) -> None:
 def test_a_killed_worker_loses_nothing(
     cluster: None, recordings: Recordings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both at once, since a cluster takes its time: the rows are those of this process, and one worker is killed."""
+    """The rows are those of this process though one worker is killed while it reads."""
     monkeypatch.setattr("querysep.anchors.mine._BATCH_CLIPS", 1)
     here = _mine(recordings, tmp_path / "here", mine_here)
-    killed: list[int] = []
+    held = HeldRecordings(recordings, tmp_path / "notes")
 
     with ray_engine(workers=2) as engine:
 
         def engine_with_a_death(
             miner: Miner, recordings: Recordings, batches: Sequence[Sequence[int]]
         ) -> Iterator[Mined]:
-            for mined in engine(miner, SlowRecordings(recordings, tmp_path / "pids"), batches):
-                if not killed:
-                    killed.append(_newest_worker(tmp_path / "pids"))
-                    os.kill(killed[0], signal.SIGKILL)
-                yield mined
+            killer = threading.Thread(target=lambda: os.kill(held.wait(), signal.SIGKILL), daemon=True)
+            killer.start()
+            yield from engine(miner, held, batches)
+            killer.join()
 
         there = _mine(recordings, tmp_path / "there", engine_with_a_death)
-    pids = {int(path.name) for path in (tmp_path / "pids").iterdir()}
-    assert killed[0] in pids and len(pids) > 2  # somebody took its place
+    first, *others = held.readers()
+    assert others and first not in others  # somebody read it again
     _assert_same(here, there)
 
 
@@ -107,7 +95,3 @@ def test_clips_are_embedded_as_here(cluster: None, recordings: Recordings, monke
         np.testing.assert_allclose(here[index], embed(network, wave)[0], atol=1e-5)
     with ray_embedding(workers=1) as engine:
         np.testing.assert_allclose(embed_clips(recordings, network, engine=engine), here, atol=1e-6)
-
-
-def _newest_worker(pids: Path) -> int:
-    return int(max(pids.iterdir(), key=lambda path: path.stat().st_mtime).name)

@@ -20,7 +20,7 @@ def cut(samples: Tensor, sizes: list[int]) -> list[Tensor]:
     return pieces
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     channels=st.integers(1, 3),
     time=st.integers(65, 2_000),

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toy_protocol import ToyProtocol
@@ -33,8 +34,8 @@ run(ToyProtocol(log=folder / "log", kill_at="mixture/03"), ModelFacts(name="tiny
 """
 
 
-def _run(folder: Path, *, overwrite: bool = False, **toy: object) -> Results:
-    return run(ToyProtocol(**toy), MODEL, folder, overwrite=overwrite)  # type: ignore[arg-type]
+def _run(folder: Path, *, overwrite: bool = False, **toy: Any) -> Results:
+    return run(ToyProtocol(**toy), MODEL, folder, overwrite=overwrite)
 
 
 def test_a_killed_evaluation_goes_on_to_the_same_results(tmp_path: Path) -> None:
@@ -89,14 +90,14 @@ def _infinite(task: str) -> Row:
         ({"count": 7}, r"settings \(count: 6, now 7\)"),
     ],
 )
-def test_other_settings_are_refused(tmp_path: Path, change: dict[str, object], what: str) -> None:
+def test_other_settings_are_refused(tmp_path: Path, change: dict[str, Any], what: str) -> None:
     _run(tmp_path)
     before = (tmp_path / JOURNAL).read_bytes()
     with pytest.raises(OutputError, match=what):
         _run(tmp_path, **change)
     assert (tmp_path / JOURNAL).read_bytes() == before
     anew = _run(tmp_path, overwrite=True, **change)
-    assert len(anew.rows) == 2 * anew.identity.settings["count"]  # type: ignore[operator]
+    assert len(anew.rows) == 2 * anew.identity.settings["count"]
 
 
 def test_another_model_version_or_data_set_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

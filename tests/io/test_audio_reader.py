@@ -24,6 +24,7 @@ def write_av(path: Path, codec: str, seconds: float = 2.0, rate: int = 48_000) -
     layout = "fltp" if codec == "aac" else "flt"
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=rate, layout="mono")
+        assert isinstance(stream, av.AudioStream)
         for start in range(0, samples.shape[1], 960):
             frame = av.AudioFrame.from_ndarray(
                 np.ascontiguousarray(samples[:, start : start + 960]), format=layout, layout="mono"

@@ -13,7 +13,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from querysep.errors import AudioError, OutputError
-from querysep.io import files
 from querysep.io.audio_writer import FLAC_STEP, AudioWriter, fit_to_flac, save_audio
 from querysep.io.files import OutputSet, atomic_text
 from querysep.types import Audio, FloatArray
@@ -131,7 +130,7 @@ def test_several_outputs_appear_together_or_not_at_all(tmp_path: Path, monkeypat
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(files.os, "fsync", full)
+        patch.setattr(os, "fsync", full)
         with pytest.raises(OutputError, match="disk is full"):
             write_both(tmp_path / "new")
     assert list(tmp_path.iterdir()) == []

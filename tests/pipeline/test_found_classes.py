@@ -1,5 +1,7 @@
 """From a presence map to groups: stretches, levels, parents and names."""
 
+from typing import Literal
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,9 @@ def heard(*tracks: list[float]) -> PresenceMap:
     return PresenceMap(framewise, 1.0, float(framewise.shape[1]), framewise.max(axis=1))
 
 
-def spans(presence: PresenceMap, labels: tuple[str, ...], level: int = 3) -> dict[str, list[tuple[float, float]]]:
+def spans(
+    presence: PresenceMap, labels: tuple[str, ...], level: Literal[1, 2, 3] = 3
+) -> dict[str, list[tuple[float, float]]]:
     groups = found_groups(presence, labels, level, 0.5)
     return {group.label: [(event.onset_s, event.offset_s) for event in group.events] for group in groups}
 

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -75,10 +76,10 @@ def test_classes_with_the_highest_peaks_are_shown(monkeypatch: pytest.MonkeyPatc
 
     original = Axes.set_yticks
 
-    def spy(self: Axes, ticks: object, labels: object = None, **options: object) -> object:
+    def spy(self: Axes, ticks: Any, labels: Any = None, **options: Any) -> Any:
         if isinstance(labels, list):
             shown.append(labels)
-        return original(self, ticks, labels, **options)  # type: ignore[arg-type]
+        return original(self, ticks, labels, **options)
 
     monkeypatch.setattr(Axes, "set_yticks", spy)
     presence = Presence([f"$class {index}$" for index in range(30)], framewise, 0.01)

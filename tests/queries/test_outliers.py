@@ -41,7 +41,7 @@ def test_the_level_of_a_vector_says_nothing() -> None:
     assert not outliers(vectors).any()
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(count=st.integers(1, 40), dim=st.integers(1, 6), power=st.integers(1, 5), seed=st.integers(0, 99))
 def test_never_more_than_half(count: int, dim: int, power: int, seed: int) -> None:
     vectors = torch.randn(count, dim, generator=torch.Generator().manual_seed(seed)) ** power

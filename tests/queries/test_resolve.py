@@ -136,14 +136,15 @@ def test_bad_examples(detector: Htsat, tmp_path: Path) -> None:
     faint = write(tmp_path / "faint.wav", noise(5, gain=1e-4))
     (tmp_path / "empty").mkdir()
     (tmp_path / "words.wav").write_text("words")
-    for example, message in [
+    bad: list[tuple[Path | Audio, str]] = [
         (silent, "silent.wav' is silent"),
         (faint, "faint.wav' is silent"),
         (tmp_path / "empty", "holds no audio files"),
         (tmp_path / "none.wav", "no file or folder"),
         (tmp_path / "words.wav", "cannot be used.*words.wav"),
         (Audio(np.zeros((1, 9), np.float32), RATE), "in memory is silent"),
-    ]:
+    ]
+    for example, message in bad:
         with pytest.raises(QueryError, match=message) as caught:
             resolved(detector, example)
         assert "\n" not in str(caught.value)

@@ -9,6 +9,7 @@ from querysep.separation.config import CompactConfig
 def test_a_prepared_half_gives_what_both_images_together_give() -> None:
     torch.manual_seed(0)
     block = UpBlock(6, 4).eval()
+    assert block.bn1.running_mean is not None
     block.bn1.running_mean.normal_()
     image, left, condition = torch.randn(3, 6, 8, 10), torch.randn(3, 6, 8, 10), torch.randn(3, 4)
     whole = ResidualBlock.forward(block, torch.cat((image, left), dim=1), condition)

@@ -19,7 +19,8 @@ def test_one_mixture_two_conditions_two_targets() -> None:
     torch.manual_seed(0)
     config = CompactConfig(hop=512, channels=(16, 24, 32), condition_dim=8, condition_hidden=32)
     time = torch.arange(16_384) / 32_000
-    tones = [sum(torch.sin(2 * torch.pi * f * k * time) / k for k in (1, 2, 3)) for f in (440.0, 3_100.0)]
+    silence = torch.zeros(len(time))
+    tones = [sum((torch.sin(2 * torch.pi * f * k * time) / k for k in (1, 2, 3)), silence) for f in (440.0, 3_100.0)]
     targets = torch.stack([tone / tone.std() * 0.1 for tone in tones])
     conditions = torch.eye(8)[:2]
     network = build_separator(config)
@@ -42,8 +43,9 @@ def test_silence_is_the_answer_to_an_absent_query() -> None:
     module = SeparatorModule(network, SeparatorTraining())
     segments, conditions = torch.randn(2, 2, 16_000) * 0.1, torch.randn(2, 2, 4)
     with torch.no_grad():
-        network.after_conv.bias.fill_(-20.0)  # type: ignore[union-attr, operator]
-        network.after_conv.weight.zero_()  # type: ignore[union-attr, operator]
+        assert isinstance(network.after_conv, torch.nn.Conv2d) and network.after_conv.bias is not None
+        network.after_conv.bias.fill_(-20.0)
+        network.after_conv.weight.zero_()
         silent = module.batch_loss(given(segments, conditions, torch.zeros(2, 2)))
         wrong = module.batch_loss(given(segments, conditions, torch.ones(2, 2)))
     assert silent < -20 < -6 < wrong
@@ -64,7 +66,8 @@ def test_items_come_in_order_from_any_number_of_workers(workers: int) -> None:
 
 def test_the_average_forgets_the_random_start() -> None:
     network = torch.nn.BatchNorm1d(3)
-    module: QueryModule[torch.nn.Module] = QueryModule(network, SeparatorTraining(ema_decay=0.999))
+    assert network.num_batches_tracked is not None
+    module: QueryModule[torch.nn.BatchNorm1d] = QueryModule(network, SeparatorTraining(ema_decay=0.999))
     network.weight.data.fill_(100.0)  # the start
     module.averaged.update(network)
     for _ in range(50):
@@ -72,5 +75,6 @@ def test_the_average_forgets_the_random_start() -> None:
         network.num_batches_tracked += 1
         module.averaged.update(network)
     averaged = module.averaged.module
+    assert isinstance(averaged, torch.nn.BatchNorm1d) and averaged.num_batches_tracked is not None
     assert float(averaged.weight.detach().max()) < 1.01
     assert int(averaged.num_batches_tracked) == int(network.num_batches_tracked)

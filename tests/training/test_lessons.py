@@ -107,7 +107,7 @@ def test_latents_learn_to_be_as_alike_as_labels_and_teacher_say() -> None:
     spectrograms = torch.nn.functional.pad(spectrograms, (0, 0, 0, 16 - spectrograms.shape[1])) * 40 - 60
     batch = Lesson(spectrograms, labels, torch.full((12, 2), 0.5), torch.cat((labels, labels[:, :1]), dim=1))
     module = DetectorModule(Htsat(CONFIG), DetectorTraining(), Teacher())  # type: ignore[arg-type]
-    module.log = lambda *_: None  # type: ignore[method-assign, assignment]
+    module.log = lambda *_: None  # type: ignore[method-assign]
     optimizer = torch.optim.Adam([p for part in module.learners() for p in part.parameters()], 3e-3)
     for _ in range(60):
         optimizer.zero_grad()

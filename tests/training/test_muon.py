@@ -37,6 +37,23 @@ def test_a_step_of_a_kernel_is_as_long_as_said_and_decays_it() -> None:
     torch.testing.assert_close((layer.bias - before.bias).detach().abs(), torch.full((8,), 0.01), rtol=1e-3, atol=0)
 
 
+def test_a_step_goes_where_momentum_and_gradient_will_be() -> None:
+    """Nesterov's rule, written out: 0.95 of the momentum that holds the new gradient, and 0.05 of that gradient."""
+    torch.manual_seed(0)
+    kernel = nn.Parameter(torch.randn(4, 2, 3, 3))
+    expected = kernel.detach().clone()
+    optimizer = Muon([kernel], lr=0.01, weight_decay=0.0)
+    first, second = torch.randn(2, 4, 2, 3, 3)
+    momentum = 0.05 * first
+    later = 0.95 * momentum + 0.05 * second
+    directions = (0.95 * momentum + 0.05 * first, 0.95 * later + 0.05 * second)
+    for gradient, direction in zip((first, second), directions, strict=True):
+        kernel.grad = gradient
+        optimizer.step()
+        expected -= 0.01 * 0.2 * math.sqrt(18) * orthogonal(direction.reshape(4, 18)).reshape(4, 2, 3, 3)
+        torch.testing.assert_close(kernel.detach(), expected, rtol=0, atol=1e-6)
+
+
 def test_biases_move_as_with_adam() -> None:
     torch.manual_seed(0)
     ours, theirs = nn.Parameter(torch.ones(5)), nn.Parameter(torch.ones(5))

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ from querysep.training.separator import Provenance, train_separator
 DETECTOR = DetectorConfig(n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4)
 SEPARATOR = CompactConfig(channels=(8, 16), condition_dim=16, condition_hidden=16, presence_dim=8)
 ABOUT = Provenance("tiny", "CC0", "synthetic clips")
-FAST = {"warmup_steps": 2, "checkpoint_steps": 3, "workers": 0, "batch_size": 4, "precision": "float32"}
+FAST: dict[str, Any] = {"warmup_steps": 2, "checkpoint_steps": 3, "workers": 0, "batch_size": 4, "precision": "float32"}
 
 
 @pytest.fixture(scope="module")

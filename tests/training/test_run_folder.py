@@ -96,8 +96,15 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
         with replacing(model) as new:
             new.mkdir()
             (new / "weights").write_text(text)
-    with pytest.raises(ZeroDivisionError), replacing(model) as new:
-        (new / "weights").write_text(str(1 / (new.mkdir() is not None)))
+
+    def fail() -> None:
+        with replacing(model) as new:
+            new.mkdir()
+            (new / "weights").write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert (model / "weights").read_text() == "second"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 

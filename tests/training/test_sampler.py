@@ -250,8 +250,9 @@ def test_the_loss_counts_all_segments_as_mixture_and_two_as_targets() -> None:
         padded = module.batch_loss(given(torch.cat((segments, nothing, nothing), dim=1), conditions, wanted))
         four = module.batch_loss(given(torch.cat((segments, third, -third), dim=1), conditions, wanted))
         three = module.batch_loss(given(torch.cat((segments, third, nothing), dim=1), conditions, wanted))
-        network.after_conv.bias.fill_(20.0)  # type: ignore[union-attr, operator]
-        network.after_conv.weight.zero_()  # type: ignore[union-attr, operator]
+        assert isinstance(network.after_conv, torch.nn.Conv2d) and network.after_conv.bias is not None
+        network.after_conv.bias.fill_(20.0)
+        network.after_conv.weight.zero_()
         everything = module.batch_loss(given(torch.cat((segments, 1e3 * third), dim=1), conditions, wanted))
     assert float(padded) == pytest.approx(float(two), abs=1e-4)
     assert float(four) == pytest.approx(float(two), abs=1e-4)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from querysep.anchors.catalog import Anchor, Catalog, CatalogFacts
 from querysep.detection.windows import embed
@@ -24,7 +25,7 @@ def start(tiny_model: Path) -> Model:
     return load_model(tiny_model, "cpu")
 
 
-def _catalog(start: Model, mixing: np.ndarray) -> Catalog:  # type: ignore[type-arg]
+def _catalog(start: Model, mixing: NDArray[np.float64]) -> Catalog:
     """Anchors whose latent embeddings are those of the start's detector, mixed."""
     rng = np.random.default_rng(0)
     tones = np.sin(np.outer(rng.uniform(0.02, 2.0, COUNT), np.arange(TIME))) * rng.uniform(0.01, 0.9, (COUNT, 1))

@@ -1,6 +1,7 @@
 """The validation side: the best weights are kept, and a training that gets no better stops."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from synthetic_set import make_set
 
 from querysep.data.formats.data_set import open_recordings
 from querysep.detection.config import DetectorConfig
-from querysep.detection.htsat import Htsat
+from querysep.detection.htsat import Detection, Htsat
 from querysep.errors import ConfigError, DataError
 from querysep.model import TrainedDetector, load_detector
 from querysep.separation.compact import CompactUnet
@@ -19,7 +20,7 @@ from querysep.training.detector import DetectorModule, choose_validation, mean_a
 from querysep.training.separator import validation_figures
 
 DETECTOR = DetectorConfig(n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4)
-FAST = {"warmup_steps": 1, "workers": 0, "batch_size": 4, "precision": "float32", "checkpoint_steps": 3}
+FAST: dict[str, Any] = {"warmup_steps": 1, "workers": 0, "batch_size": 4, "precision": "float32", "checkpoint_steps": 3}
 
 
 def _figures(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> dict[float, dict[str, torch.Tensor]]:
@@ -40,9 +41,9 @@ def _stored(weight: torch.Tensor) -> torch.Tensor:
     return weight.half().float() if weight.is_floating_point() else weight
 
 
-def _train(folder: Path, run: Path, **settings: object) -> Htsat:
+def _train(folder: Path, run: Path, **settings: Any) -> Htsat:
     bank = open_recordings(folder / "manifest.jsonl", DETECTOR.sample_rate)
-    training = DetectorTraining(validation_steps=2, **FAST, **settings)  # type: ignore[arg-type]
+    training = DetectorTraining(validation_steps=2, **FAST, **settings)
     return load_detector(train_detector(bank, DETECTOR, training, run)).network
 
 
@@ -84,15 +85,16 @@ def test_the_precision_is_high_for_a_detector_that_knows(tmp_path: Path) -> None
     labels = ("Clicks", "High tone", "Low tone", "Sound")
     clips = choose_validation(bank, labels, 2.0)
     assert clips is not None
+    present = clips.present
     assert clips.waves.shape == (9, 64_000)
     assert clips.present.sum(dim=0).tolist() == [3, 3, 3, 6]
 
     class Knowing(Htsat):
         """Gives the labels, or their opposite."""
 
-        def forward(self, wave: torch.Tensor):  # type: ignore[no-untyped-def,override]
+        def forward(self, wave: torch.Tensor) -> Detection:
             detection = super().forward(wave)
-            return type(detection)(sign * 9.0 * (clips.present - 0.5), detection.framewise, detection.latent)
+            return Detection(sign * 9.0 * (present - 0.5), detection.framewise, detection.latent)
 
     network = Knowing(DETECTOR.model_copy(update={"classes": 4})).eval()
     sign = 1.0
@@ -106,7 +108,7 @@ def test_a_detector_begins_from_other_weights_by_the_names_of_its_classes(tmp_pa
     theirs = Htsat(DETECTOR.model_copy(update={"classes": 3}))
     theirs.load_state_dict({name: _stored(weight) for name, weight in theirs.state_dict().items()})
     start = TrainedDetector(theirs, ("Sound", "Whale", "Clicks"))
-    still = DetectorTraining(**FAST, steps=1, learning_rate=1e-12, teacher_weight=0)  # type: ignore[arg-type]
+    still = DetectorTraining(**FAST, steps=1, learning_rate=1e-12, teacher_weight=0)
     ours = load_detector(train_detector(bank, DETECTOR, still, tmp_path / "run", start))
     weights, before = ours.network.state_dict(), theirs.state_dict()
     torch.testing.assert_close(weights["layers.0.blocks.0.mlp.fc1.weight"], before["layers.0.blocks.0.mlp.fc1.weight"])
@@ -122,7 +124,7 @@ def test_a_head_alone_learns_the_new_classes_and_keeps_the_rest(tmp_path: Path) 
     theirs = Htsat(DETECTOR.model_copy(update={"classes": 2})).eval()
     theirs.load_state_dict({name: _stored(weight) for name, weight in theirs.state_dict().items()})
     start = TrainedDetector(theirs, ("Whale", "Clicks"))
-    training = DetectorTraining(**FAST, steps=3, head_only=True, learning_rate=0.1)  # type: ignore[arg-type]
+    training = DetectorTraining(**FAST, steps=3, head_only=True, learning_rate=0.1)
     ours = load_detector(train_detector(bank, DETECTOR, training, tmp_path / "run", start))
     assert ours.labels == ("Clicks", "High tone", "Low tone", "Sound", "Whale")
     wave = torch.randn(2, 32_000) * 0.1

@@ -20,7 +20,7 @@ class Line(QueryModule[nn.Linear]):
     def batch_loss(self, batch: Any) -> Tensor:
         """Return the loss of (input, output)."""
         wave, wanted = batch
-        return (self.network(wave) - wanted).square().mean()
+        return torch.nn.functional.mse_loss(self.network(wave), wanted)
 
 
 class Points:

@@ -1,6 +1,7 @@
 """Copies of a recording are found in any form; different recordings are kept apart."""
 
 import io
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ def sound(seed: int, seconds: float = 3.0) -> NDArray[np.float32]:
 
 
 def as_int16(wave: NDArray[np.floating]) -> NDArray[np.int16]:
-    return np.clip(np.rint(wave * 32_768), -32_768, 32_767).astype(np.int16)
+    return np.asarray(np.clip(np.rint(wave * 32_768), -32_768, 32_767), np.int16)
 
 
 def coded(wave: NDArray[np.float32], file_format: str, subtype: str) -> NDArray[np.float32]:
@@ -33,9 +34,9 @@ def coded(wave: NDArray[np.float32], file_format: str, subtype: str) -> NDArray[
     return samples
 
 
-COPIES = {
+COPIES: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
     "the same": lambda wave: wave,
-    "softer": lambda wave: 0.05 * wave,
+    "softer": lambda wave: np.float32(0.05) * wave,
     "MP3": lambda wave: coded(wave, "MP3", "MPEG_LAYER_III"),
     "Vorbis": lambda wave: coded(wave, "OGG", "VORBIS"),
     "8 kHz": lambda wave: soxr.resample(soxr.resample(wave, RATE, 8_000), 8_000, RATE),

@@ -115,7 +115,13 @@ def test_packs_are_opened_anew_in_a_forked_process(tmp_path: Path, monkeypatch: 
     opened = open_recordings(tmp_path / "a.h5", RATE)
     expected = opened.read(0)
     opens = []
-    monkeypatch.setattr(h5py, "File", lambda *given, real=h5py.File: opens.append(given) or real(*given))
+    real = h5py.File
+
+    def opening(*given: Any) -> Any:
+        opens.append(given)
+        return real(*given)
+
+    monkeypatch.setattr(h5py, "File", opening)
     opened.read(0)
     assert opens == []
     child = os.fork()

@@ -90,7 +90,7 @@ def test_sound_is_a_view_of_the_shard(folder: Path) -> None:
 
 
 @given(index=st.integers(0, 19), start=st.integers(0, 4000), count=st.none() | st.integers(0, 4000))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_part_of_a_clip_is_read(folder: Path, index: int, start: int, count: int | None) -> None:
     part = ClipStore(folder).read(index, start, count)
     np.testing.assert_array_equal(part, MadeUp(20).read(index, start, count))

@@ -107,7 +107,7 @@ def conditions(sisec: Musdb18Sisec) -> torch.Tensor:
 def _mono(path: Path) -> NDArray[np.float32]:
     """Return a recording at 32 kHz, shape (time,)."""
     wave = soundfile.read(path, dtype="float32")[0].mean(axis=1, dtype=np.float32)
-    return resample(wave[None], RATE, 32_000)[0]
+    return np.asarray(resample(wave[None], RATE, 32_000)[0])
 
 
 def _by_stem(rows: list[Row]) -> dict[str, Row]:
@@ -236,7 +236,7 @@ def test_paper_protocol_needs_a_model_at_its_rate(wav: Path, model: Model, monke
 
 
 def _wave(seconds: float = 4.0) -> NDArray[np.float32]:
-    return resample(song(5, seconds)["mixture"].mean(axis=1, dtype=np.float32)[None], RATE, 32_000)[0]
+    return np.asarray(resample(song(5, seconds)["mixture"].mean(axis=1, dtype=np.float32)[None], RATE, 32_000)[0])
 
 
 def test_stems_of_a_chunk_add_up_to_the_mixture(model: Model) -> None:

@@ -51,6 +51,10 @@ class Recording:
         return [query.text for query in queries]
 
 
+def _separated(separator: Any, trials: list[Trial]) -> list[Any]:
+    return list(separate_trials(separator, trials))
+
+
 def test_trials_of_one_mixture_are_one_pass() -> None:
     one, other, separator = _wave(1), _wave(2), Recording()
     trials = [
@@ -58,7 +62,7 @@ def test_trials_of_one_mixture_are_one_pass() -> None:
         _trial(other, Query.label("Dog")),
         _trial(one, Query.label("Dog")),
     ]
-    assert separate_trials(separator, trials) == ["label:Dog"] * 3  # type: ignore[arg-type]
+    assert _separated(separator, trials) == ["label:Dog"] * 3
     assert sorted(map(len, separator.passes)) == [1, 2]
 
 
@@ -66,9 +70,9 @@ def test_only_what_the_model_lacks_has_no_result() -> None:
     mixture, separator = _wave(1), Recording()
     known, unknown = Query.label("Dog"), Query.label("Unicorn")
     trials = [_trial(mixture, query, may_fail=True) for query in (unknown, known)]
-    assert separate_trials(separator, trials) == [None, "label:Dog"]  # type: ignore[arg-type]
+    assert _separated(separator, trials) == [None, "label:Dog"]
     with pytest.raises(QueryError, match="Unicorn"):
-        separate_trials(separator, [_trial(mixture, unknown)])  # type: ignore[arg-type]
+        _separated(separator, [_trial(mixture, unknown)])
 
 
 def test_improvements_count_from_where_the_trial_says() -> None:
@@ -111,11 +115,11 @@ def test_sounds_alone_and_absent_ones_have_their_own_figures() -> None:
 
 
 def test_the_stereo_image_is_the_balance_of_the_channels() -> None:
-    target, residual = _wave(1, 2) * np.float32([[1.0], [0.5]]), _wave(2, 2)
+    target, residual = _wave(1, 2) * np.array([[1.0], [0.5]], np.float32), _wave(2, 2)
     mixture = target + residual
     trial = _trial(mixture, Query.label("Dog"), target=target)
     assert figures(trial, _separation(0.3 * target, mixture))["image_error_db"] == pytest.approx(0.0, abs=1e-3)
-    mirrored = target * np.float32([[1.0], [2.0]])
+    mirrored = target * np.array([[1.0], [2.0]], np.float32)
     assert figures(trial, _separation(mirrored, mixture))["image_error_db"] == pytest.approx(6.02, abs=0.01)
     mono = _trial(mixture[:1], Query.label("Dog"), target=target[:1])
     assert "image_error_db" not in figures(mono, _separation(target[:1], mixture[:1]))
