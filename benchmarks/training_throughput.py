@@ -92,6 +92,7 @@ class TwiceDetected:
             Playback.of([Play(time)] * rows),
             torch.arange(rows).reshape(-1, 2).T.flatten(),
             torch.zeros(self._batch, 2),
+            None,
             torch.stack((latents[: self._batch], latents[self._batch :]), dim=1),
             torch.ones(self._batch, 2),
             torch.zeros(0, 4, dtype=torch.long),

@@ -23,6 +23,7 @@ def given(segments: Tensor, conditions: Tensor, wanted: Tensor, anchors: Tensor 
         Playback.of([]),
         nothing,
         nothing,
+        None,
         conditions,
         wanted,
         nothing if anchors is None else anchors,

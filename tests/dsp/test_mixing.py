@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from published import assert_agrees, given
 from torch import Tensor
 
-from querysep.dsp.mixing import KNOTS, Play, Playback, Room, add_noise, balance, noise, place, render, rms
+from querysep.dsp.mixing import KNOTS, Beds, Play, Playback, Room, add_noise, balance, noise, place, render, rms
 
 RATE, TIME = 32_000, 16_000
 ROOM = Room(decay_s=0.2, level_db=-6.0, smoothing=3, seed=77)
@@ -42,6 +42,8 @@ def test_levels_are_against_the_first_and_empty_slots_are_silent() -> None:
     torch.testing.assert_close(found_db[0], levels_db[0], rtol=0, atol=1e-3)
     assert float(found_db[1, 1]) == pytest.approx(2.0, abs=1e-3) and not segments[1, 2].any()
     assert torch.isfinite(balance(torch.zeros(2, 100), torch.arange(2), torch.zeros(1, 2))).all()
+    soft = 1e-5 * waves[:2]
+    assert torch.equal(balance(soft, torch.arange(2), torch.zeros(1, 2))[0, 0], soft[0])
 
 
 def test_a_sound_that_nothing_changes_comes_out_bit_for_bit() -> None:
@@ -168,3 +170,37 @@ def test_noise_has_the_level_and_the_color_asked_for(slope: float) -> None:
     power = torch.fft.rfft(added[0]).abs().square()
     per_octave_db = 10 * torch.log10(power[4_000:8_000].mean() / power[500:1_000].mean()) / 3
     assert float(per_octave_db) == pytest.approx(-6.0 * slope, abs=0.6)
+
+
+def test_beds_lie_under_their_mixtures_at_their_level_and_in_their_band() -> None:
+    mixtures = torch.randn(4, 32_768, generator=torch.Generator().manual_seed(0)) * torch.logspace(-2, 0, 4)[:, None]
+    beds = Beds(
+        torch.tensor([3, 1]),
+        torch.tensor([10.0, -5.0]),
+        torch.tensor([0.0, 1.0]),
+        torch.tensor([[0.25, 0.5], [0.0, 1.0]]),
+        torch.tensor([5, 900_000]),
+    )
+    found = beds.under(mixtures)
+    assert not found[0].any() and not found[2].any()
+    for row, snr_db in ((3, 10.0), (1, -5.0)):
+        assert float(20 * torch.log10(rms(mixtures[row]) / rms(found[row]))) == pytest.approx(snr_db, abs=0.01)
+    power = torch.fft.rfft(found).abs().square()
+    inside = power[3, 4_096:8_193].sum() / power[3].sum()
+    assert float(inside) > 0.9 and float(power[3, 9_100:].sum() / power[3].sum()) < 1e-4
+    assert float(power[3, :3_600].sum() / power[3].sum()) < 1e-4
+    octave_db = 10 * torch.log10(power[1, 4_096:8_192].mean() / power[1, 512:1_024].mean()) / 3
+    assert float(octave_db) == pytest.approx(-6.0, abs=0.6)
+    none = Beds(*(torch.zeros(0, dtype=kind) for kind in (torch.int64, *[torch.float32] * 3, torch.int64)))
+    assert not none.under(mixtures).any()
+
+
+def test_a_stretch_swells_and_dies_away() -> None:
+    sound = torch.arange(1.0, 1_001.0) / 1_000
+    stretch = _played(sound, replace(Play(1_000).cut(200, 300, fade=10), start=50), 500)
+    assert not stretch[:50].any() and not stretch[350:].any()
+    torch.testing.assert_close(stretch[60:340], sound[210:490])
+    torch.testing.assert_close(stretch[50:60], sound[200:210] * torch.arange(1, 11) / 10)
+    torch.testing.assert_close(stretch[340:350], sound[490:500] * torch.arange(10, 0, -1) / 10)
+    turned = _played(sound, Play(1_000, first=999.0, speed=-1.0).cut(200, 300, fade=1), 300)
+    torch.testing.assert_close(turned[10:-10], sound.flip(0)[210:490], rtol=0, atol=2e-3)

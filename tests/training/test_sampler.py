@@ -129,6 +129,33 @@ def test_so_many_sounds_as_asked_for_are_in_a_room() -> None:
         assert np.mean(rooms) == pytest.approx(share, abs=0.08)
 
 
+def test_so_many_sounds_as_asked_for_are_stretches() -> None:
+    sampler = MixtureSampler(toy_catalog(), SeparatorTraining(cut_share=0.4, speed_share=0.0))
+    plays = [play for plan in _plans(sampler, 300) for play in plan.plays]
+    cut = [play for play in plays if play.fade > 1]
+    assert len(cut) / len(plays) == pytest.approx(0.4, abs=0.06)
+    assert all(0.15 * TIME - 1 <= play.length <= 0.6 * TIME + 1 for play in cut)
+    assert min(play.first for play in cut) < 0.05 * TIME and max(play.first for play in cut) > 0.6 * TIME
+    assert all(play.first + play.length <= TIME for play in cut)
+
+
+def test_beds_are_part_of_mixtures_and_never_asked_for() -> None:
+    training = SeparatorTraining(bed_share=0.6, bed_snr_db=(-5.0, 25.0), sources=(1, 0, 0))
+    sampler = MixtureSampler(toy_catalog(), training)
+    plans, segments = _plans(sampler, 200), segments_of(sampler, 200)
+    assert segments.shape == (200, 3, TIME)
+    power = segments[:, 2].square().sum(dim=1)
+    has = np.array([plan.bed is not None for plan in plans])
+    assert has.mean() == pytest.approx(0.6, abs=0.1)
+    assert (power.numpy() > 0).tolist() == has.tolist()
+    snr_db = 10 * torch.log10(segments[:, :2].sum(dim=1).square().sum(dim=1) / power)[torch.from_numpy(has)]
+    assert -5.1 < float(snr_db.min()) < 0 and 20 < float(snr_db.max()) < 25.1
+    beds = [plan.bed for plan in plans if plan.bed is not None]
+    assert 0.35 < np.mean([bed[2] > 0 for bed in beds]) < 0.65  # bands
+    assert all(2.0**-7.1 < bed[2] < bed[3] <= 1.0 for bed in beds if bed[2] > 0)
+    assert Mixtures(MixtureSampler(toy_catalog(), SeparatorTraining())).batch(range(3)).beds is None
+
+
 def test_a_mixture_can_be_longer_than_its_anchors() -> None:
     sampler = MixtureSampler(toy_catalog(), SeparatorTraining(mixture_s=3 * TIME / 32_000))
     assert segments_of(sampler, 5).shape == (5, 4, 3 * TIME)

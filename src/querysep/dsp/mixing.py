@@ -54,6 +54,7 @@ class Play:
         speed: times as fast; negative: backwards.
         start: sample at which it begins; negative: its beginning is cut off.
         period: samples after which it is played again, and again; 0: once.
+        fade: samples in which it swells at its beginning and dies away at its end; 1: at once.
         color_db: gain at six frequencies, evenly spaced over the six octaves below Nyquist.
         room: that it sounds in; None: none.
     """
@@ -63,12 +64,17 @@ class Play:
     speed: float = 1.0
     start: int = 0
     period: int = 0
+    fade: int = 1
     color_db: Level = FLAT
     room: Room | None = None
 
     def faster(self, factor: float) -> "Play":
         """Return the same, ``factor`` times as fast."""
         return replace(self, length=max(1, round(self.length / factor)), speed=self.speed * factor)
+
+    def cut(self, start: int, length: int, fade: int) -> "Play":
+        """Return a stretch of the same, from a sample of it as it is played."""
+        return replace(self, first=self.first + start * self.speed, length=length, fade=fade)
 
     def colored(self, color_db: Iterable[float]) -> "Play":
         """Return the same with a further color."""
@@ -98,9 +104,9 @@ class Playback(NamedTuple):
 
     Attributes:
         position: first sample and step, shape (2, row), in 2^-24 of a sample.
-        placement: length, start and period, shape (3, row), in samples.
+        placement: length, start, period and fade, shape (4, row), in samples.
         repeated: which rows are played again and again, shape (repeated,).
-        moved: which have another speed than 1, shape (moved,).
+        moved: which are not the samples as they were recorded, but lie between or go another way, shape (moved,).
         cutoff: of these, shape (moved,): the highest frequency that is left, over Nyquist's.
         filtered: which have a color or a room, shape (filtered,).
         color_db: of these, shape (filtered, 6).
@@ -111,7 +117,7 @@ class Playback(NamedTuple):
     """
 
     position: Int[Tensor, "2 row"]
-    placement: Int[Tensor, "3 row"]
+    placement: Int[Tensor, "4 row"]
     repeated: Int[Tensor, " repeated"]
     moved: Int[Tensor, " moved"]
     cutoff: Float[Tensor, " moved"]
@@ -125,13 +131,13 @@ class Playback(NamedTuple):
     @classmethod
     def of(cls, plays: Sequence[Play]) -> "Playback":
         """Put plays together, one for each row."""
-        moved = _padded([row for row, play in enumerate(plays) if play.speed != 1.0 or play.first != 0.0])
+        moved = _padded([row for row, play in enumerate(plays) if play.speed != 1.0 or play.first % 1.0])
         filtered = _padded([row for row, play in enumerate(plays) if play.room is not None or any(play.color_db)])
         in_room = _padded([number for number, row in enumerate(filtered) if plays[row].room is not None])
         rooms = [room for number in in_room if (room := plays[filtered[number]].room) is not None]
         return cls(
             torch.tensor([[round(one * 2**_FRACTION) for one in (p.first, p.speed)] for p in plays]).reshape(-1, 2).T,
-            torch.tensor([[p.length, p.start, p.period] for p in plays]).reshape(-1, 3).T,
+            torch.tensor([[p.length, p.start, p.period, p.fade] for p in plays]).reshape(-1, 4).T,
             torch.tensor(_padded([row for row, play in enumerate(plays) if play.period]), dtype=torch.int64),
             torch.tensor(moved, dtype=torch.int64),
             torch.tensor([min(1.0, 1.0 / abs(plays[row].speed)) for row in moved]),
@@ -165,12 +171,13 @@ def render(
         Shape (row, time), float32. What rings on after the end is cut off.
     """
     waves = sounds.float() / 32768.0 if sounds.dtype == torch.int16 else sounds
-    length, start, period = playback.placement[:, :, None]
+    length, start, period, fade = playback.placement[:, :, None]
     played = torch.arange(time, device=waves.device)[None] - start
     if len(playback.repeated):
         played[playback.repeated] = played[playback.repeated].remainder(period[playback.repeated])
-    there = (played >= 0) & (played < length)
-    placed = waves.gather(1, played.clamp(0, waves.shape[1] - 1))
+    there = torch.minimum(played + 1, length - played).clamp(min=0).minimum(fade) / fade
+    first = playback.position[0, :, None] >> _FRACTION
+    placed = waves.gather(1, (played + first).clamp(0, waves.shape[1] - 1))
     if len(playback.moved):
         placed[playback.moved] = _moved(waves, playback, played)
     placed *= there
@@ -243,6 +250,46 @@ def noise(seeds: Int[Tensor, " row"], time: int) -> Float[Tensor, "row time"]:
     return stretches
 
 
+class Beds(NamedTuple):
+    """Steady noise under mixtures: one bed for each of some of them.
+
+    Attributes:
+        rows: of the mixtures, shape (bed,).
+        snr_db: energy of the mixture over that of its bed, shape (bed,).
+        slope: 0 for white noise, 1 for brown, shape (bed,).
+        band: lowest and highest frequency over Nyquist's, shape (bed, 2).
+        seeds: see ``noise``, shape (bed,).
+    """
+
+    rows: Int[Tensor, " bed"]
+    snr_db: Float[Tensor, " bed"]
+    slope: Float[Tensor, " bed"]
+    band: Float[Tensor, "bed 2"]
+    seeds: Int[Tensor, " bed"]
+
+    def under(self, mixtures: Float[Tensor, "batch time"]) -> Float[Tensor, "batch time"]:
+        """Return the bed of each mixture; silence for those that have none."""
+        beds = torch.zeros_like(mixtures)
+        if len(self.rows):
+            colored = _colored_noise(self.seeds, self.slope, self.band, mixtures.shape[1])
+            level = rms(mixtures[self.rows]) / rms(colored).clamp(min=1e-10) * torch.pow(10.0, -self.snr_db / 20.0)
+            beds[self.rows] = colored * level[:, None]
+        return beds
+
+
+def _colored_noise(seeds: Tensor, slope: Tensor, band: Tensor, time: int) -> Tensor:
+    """Return noise whose amplitude falls with the frequency to the power of the slope, within a band."""
+    size = fast_size(time)
+    spectrum = torch.fft.rfft(noise(seeds, size))
+    frequency = torch.linspace(0.0, 1.0, spectrum.shape[1], device=seeds.device)[None]
+    falling = frequency.clamp(min=1.0 / size) ** -slope[:, None]
+    low, high = band[:, :1], band[:, 1:]
+    inside = ((frequency - 0.9 * low) / (0.1 * low).clamp(min=1e-6)).clamp(0.0, 1.0)
+    inside = inside * ((1.1 * high - frequency) / (0.1 * high)).clamp(0.0, 1.0)
+    colored: Tensor = torch.fft.irfft(spectrum * falling * inside, size)[:, :time]
+    return colored
+
+
 def add_noise(
     waves: Float[Tensor, "row time"],
     snr_db: Float[Tensor, " row"],
@@ -257,10 +304,8 @@ def add_noise(
         slope: 0 for white noise, 1 for brown; between them the spectrum falls less.
         seeds: of the noise, see ``noise``.
     """
-    size = fast_size(waves.shape[1])
-    spectrum = torch.fft.rfft(noise(seeds, size))
-    falling = torch.arange(1, spectrum.shape[1] + 1, device=waves.device)[None] ** -slope[:, None]
-    colored = torch.fft.irfft(spectrum * falling, size)[:, : waves.shape[1]]
+    whole = torch.tensor([[0.0, 1.0]], device=waves.device).expand(len(waves), 2)
+    colored = _colored_noise(seeds, slope, whole, waves.shape[1])
     level = rms(waves) / rms(colored).clamp(min=1e-10) * torch.pow(10.0, -snr_db / 20.0)
     noisy: Tensor = waves + colored * level[:, None]
     return noisy
@@ -293,7 +338,7 @@ def balance(
     Args:
         waves: rendered, shape (row, time).
         slots: which sound of which mixture each row is, mixture times sources plus source, shape (row,).
-        levels_db: of each sound against the first, shape (batch, source); the first's are not used.
+        levels_db: of each sound against the first, which is left as it is, shape (batch, source).
 
     Returns:
         Shape (batch, source, time), zero where a mixture has fewer sounds; their sums are the mixtures.

@@ -12,14 +12,20 @@ import numpy as np
 from querysep.dsp.mixing import KNOTS, Play, Room
 from querysep.training.config import TrainingConfig
 
+_CUT = (0.15, 0.6)
+_FADE = 160  # samples
+
 Augmentation = Callable[[Play, int, np.random.Generator, TrainingConfig], Play]
 """Takes a play, the samples it has to fill, chance and the settings; returns how it is played now."""
 
 
 def vary(play: Play, time: int, rng: np.random.Generator, training: TrainingConfig) -> Play:
-    """Change speed, color and place, and put the sound into a room, each as often as the settings say."""
+    """Change speed, length, color and place, and put the sound into a room, each as often as the settings say."""
     if rng.random() < training.speed_share:
         play = play.faster(float(2.0 ** rng.uniform(-training.speed_octaves, training.speed_octaves)))
+    if rng.random() < training.cut_share:
+        length = max(1, round(play.length * rng.uniform(*_CUT)))
+        play = play.cut(int(rng.integers(0, play.length - length + 1)), length, _FADE)
     if rng.random() < training.color_share:
         play = play.colored(rng.uniform(-training.color_db, training.color_db, size=KNOTS))
     play = play.placed(time, rng, training.repeat_share)

@@ -43,6 +43,7 @@ class TrainingConfig(BaseModel):
     color_db: float = Field(8.0, ge=0, description="of up to so much up or down")
     repeat_share: float = Field(0.5, ge=0, le=1, description="short sounds that are repeated; the others stand alone")
     room_share: float = Field(0.0, ge=0, le=1, description="sounds that are in a made-up room")
+    cut_share: float = Field(0.0, ge=0, le=1, description="sounds of which a stretch of 15 to 60 % is played alone")
     patience: int = Field(
         0, ge=0, description="stop after so many validations without a better one; 0: never. The best weights are kept"
     )
@@ -75,6 +76,10 @@ class SeparatorTraining(TrainingConfig):
     ema_decay: float = Field(0.999, ge=0, lt=1, description="of the averaged weights that are kept at the end")
     loss: Literal["snr", "absolute"] = Field(
         "snr", description="of the masks; absolute: the mean absolute error of the waveform, as in the paper"
+    )
+    bed_share: float = Field(0.0, ge=0, le=1, description="mixtures over steady noise, which is never asked for")
+    bed_snr_db: tuple[float, float] = Field(
+        (-5.0, 25.0), description="level of the sounds over that noise, from and to"
     )
     mixture_s: float | None = Field(None, gt=0, description="length of a mixture; None: that of the anchors")
     repeat_share: float = Field(0.35, ge=0, le=1, description="short sounds that are repeated; the others stand alone")

@@ -13,7 +13,7 @@ from torch import Tensor
 from querysep.anchors.catalog import Catalog
 from querysep.anchors.relations import AnchorRelations, Relations, relations_of
 from querysep.data.manifest import Split
-from querysep.dsp.mixing import Play, Playback, balance, render
+from querysep.dsp.mixing import Beds, Play, Playback, balance, render
 from querysep.errors import DataError
 from querysep.training.augmentations import AUGMENTATIONS, Augmentation
 from querysep.training.config import SeparatorTraining
@@ -24,6 +24,9 @@ _RELATED = "Nearly all classes of the anchor catalog are related; there are no p
 _VALIDATION = {"mixing": "paper", "own_query_share": 0.0, "absent_share": 0.0, "queries": 1}
 
 
+Bed = tuple[float, float, float, float, int]
+
+
 @dataclass(frozen=True)
 class Plan:
     """A mixture before it sounds, and the queries for it.
@@ -32,6 +35,7 @@ class Plan:
         anchors: that are mixed, one to four.
         plays: how each is played.
         levels_db: of each against the first, beyond equal energy.
+        bed: steady noise under them: SNR in dB, slope, lowest and highest frequency over Nyquist's, and seed; or None.
         conditions: shape (2, condition_dim), a query for each of the first two.
         wanted: shape (2,), 1 where the query's class is in the mixture, 0 where silence is the answer.
         queried: of which anchors the two queries are.
@@ -40,6 +44,7 @@ class Plan:
     anchors: tuple[int, ...]
     plays: tuple[Play, ...]
     levels_db: tuple[float, ...]
+    bed: Bed | None
     conditions: NDArray[np.float32]
     wanted: NDArray[np.float32]
     queried: tuple[int, int]
@@ -100,6 +105,7 @@ class MixtureSampler:
         anchors = [self._draw_anchor(rng)] if alone else self._draw_anchors(rng)
         plays = tuple(self._augment(self.catalog.play(anchor), self.time, rng, training) for anchor in anchors)
         levels_db = (0.0, *(self._draw_level_db(rng) for _ in anchors[1:]))
+        bed = self._draw_bed(rng) if training.bed_share and rng.random() < training.bed_share else None
         queried = (anchors * 2)[:2]
         absent = 1 if alone else int(rng.integers(2)) if rng.random() < 2.0 * training.absent_share else None
         wanted = np.ones(2, dtype=np.float32)
@@ -110,7 +116,7 @@ class MixtureSampler:
             if other is not None:
                 queried[absent], wanted[absent] = other, 0.0
         conditions = np.stack([self._draw_condition(anchor, rng) for anchor in queried])
-        return Plan(tuple(anchors), plays, levels_db, conditions, wanted, (queried[0], queried[1]))
+        return Plan(tuple(anchors), plays, levels_db, bed, conditions, wanted, (queried[0], queried[1]))
 
     def _draw_count(self, rng: np.random.Generator) -> int:
         """Draw how many sounds a mixture has."""
@@ -119,6 +125,16 @@ class MixtureSampler:
     def _draw_level_db(self, rng: np.random.Generator) -> float:
         """Draw the level of a sound against the first, beyond equal energy."""
         return float(rng.normal(0.0, self.training.gain_db))
+
+    def _draw_bed(self, rng: np.random.Generator) -> Bed:
+        """Draw noise between white and brown, and half of the time only a band of one to six octaves of it."""
+        low, high = 0.0, 1.0
+        if rng.random() < 0.5:
+            octaves = rng.uniform(1.0, 6.0)
+            high = float(2.0 ** -rng.uniform(0.0, 7.0 - octaves))
+            low = float(high * 2.0**-octaves)
+        snr_db = float(rng.uniform(*self.training.bed_snr_db))
+        return snr_db, float(rng.uniform(0.0, 1.0)), low, high, int(rng.integers(1 << 20))
 
     def _draw_anchor(self, rng: np.random.Generator) -> int:
         return int(rng.choice(self._members[rng.choice(len(self._members), p=self._weights)]))
@@ -166,7 +182,7 @@ class MixtureSampler:
         """Average the latent embeddings of examples: the segment itself, or others of its class."""
         catalog, training = self.catalog, self.training
         members = self._members[self._number[catalog.anchors[index].label]]
-        examples = self.examples(index, members)
+        examples = self._examples(index, members)
         if not len(examples) or rng.random() < training.own_query_share:
             examples = np.array([index])
         else:
@@ -180,7 +196,7 @@ class MixtureSampler:
             mean = mean + (self._spread * rng.standard_normal(mean.shape)).astype(np.float32)
         return mean
 
-    def examples(self, index: int, members: NDArray[np.int64]) -> NDArray[np.int64]:
+    def _examples(self, index: int, members: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return those of a class that may ask for one of them: of other origins, else of other clips, else none."""
         for numbers in (self._origins, self._clips):
             others: NDArray[np.int64] = members[numbers[members] != numbers[index]]
@@ -281,6 +297,7 @@ class MixtureBatch(NamedTuple):
         playback: of each row.
         slots: which sound of which mixture each row is, shape (row,).
         levels_db: shape (batch, source).
+        beds: steady noise under some of the mixtures; None where the settings have none.
         conditions: shape (batch, 2, condition_dim).
         wanted: shape (batch, 2), 1 where the query's class is in the mixture, 0 where silence is the answer.
         anchors: what the two queries are of, then what was mixed, shape (batch, 2 + source), -1 where nothing is.
@@ -292,6 +309,7 @@ class MixtureBatch(NamedTuple):
     playback: Playback
     slots: Tensor
     levels_db: Tensor
+    beds: Beds | None
     conditions: Tensor
     wanted: Tensor
     anchors: Tensor
@@ -299,9 +317,15 @@ class MixtureBatch(NamedTuple):
     sample_rate: int
 
     def segments(self) -> Tensor:
-        """Render the sounds of each mixture, shape (batch, source, time); their sums are the mixtures."""
+        """Render the sounds of each mixture, shape (batch, source, time); their sums are the mixtures.
+
+        The first two are asked for. Where there are beds, they are the last source.
+        """
         waves = render(self.sounds, self.playback, self.time, self.sample_rate)
-        return balance(waves, self.slots, self.levels_db)
+        segments = balance(waves, self.slots, self.levels_db)
+        if self.beds is None:
+            return segments
+        return torch.cat((segments, self.beds.under(segments.sum(dim=1))[:, None]), dim=1)
 
 
 class Mixtures:
@@ -335,12 +359,26 @@ class Mixtures:
             Playback.of([play for plan in plans for play in plan.plays]),
             torch.tensor(slots),
             levels_db,
+            _beds([plan.bed for plan in plans]) if self._sampler.training.bed_share else None,
             torch.from_numpy(np.stack([plan.conditions for plan in plans])),
             torch.from_numpy(np.stack([plan.wanted for plan in plans])),
             anchors,
             self._sampler.time,
             self._sampler.catalog.sample_rate,
         )
+
+
+def _beds(beds: Sequence[Bed | None]) -> Beds:
+    some = [(row, *bed) for row, bed in enumerate(beds) if bed is not None]
+    rows, snr_db, slope, low, high, seeds = zip(*some, strict=True) if some else ((),) * 6
+    bands = torch.tensor([low, high]).T.reshape(-1, 2)
+    return Beds(
+        torch.tensor(rows, dtype=torch.int64),
+        torch.tensor(snr_db, dtype=torch.float32),
+        torch.tensor(slope, dtype=torch.float32),
+        bands,
+        torch.tensor(seeds, dtype=torch.int64),
+    )
 
 
 def validation_mixtures(
