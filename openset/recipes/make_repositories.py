@@ -45,6 +45,8 @@ SURE = 2.0
 SHORT_S = 1.0
 TOO_BROAD = {"Music", "Musical instrument", "Animal", "Vehicle", "Domestic sounds, home sounds", "Human sounds"}
 """Classes that say too little to be joined."""
+MEANT = dict.fromkeys(("Caw", "Hoot", "Gull, seagull"), "Bird vocalization, bird call, bird song")
+"""Where classes with too few origins go that would make a class above by themselves, which says more than they hold."""
 Row = dict[str, str]
 
 
@@ -115,7 +117,7 @@ def joined(rows: list[Row]) -> tuple[list[Row], Counter[str]]:
         label = row["label"]
         if label in small and len(with_small[label]) < FEWEST_ORIGINS:
             above = (one for one in labels_of(label)[1:] if one not in TOO_BROAD)
-            label = next((one for one in above if len(with_small[one]) >= FEWEST_ORIGINS), label)
+            label = MEANT.get(label) or next((one for one in above if len(with_small[one]) >= FEWEST_ORIGINS), label)
             said[f"{row['label']} -> {label}" if label != row["label"] else f"{label}: on the training side alone"] += 1
         kept.append({**row, "label": label})
     return kept, said
