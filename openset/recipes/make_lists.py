@@ -29,8 +29,8 @@ LICENCES = {"openttd-opensfx": "CC-BY-SA-3.0"}
 """debian/copyright says so of ``src/wav/*``, which ``opensfx.cat`` is made of."""
 RENDERED = {"Trombone", "Clarinet", "Saxophone", "Timpani", "French horn", "Banjo"}
 """Instruments of few recordings: there are rendered clips of them too."""
-IN_REPOSITORIES = {"Cat", "Chainsaw", "Fireworks", "Keys jangling", "Siren"}
-"""Classes of few files here, of which the public repositories have more."""
+IN_REPOSITORIES = {"Cat", "Fireworks", "Keys jangling", "Siren"}
+"""Classes of few files here, of which the public repositories have more; their only chainsaw is one of ESC-10."""
 REFUSED = re.compile(r"(?<![a-z])nc(?![a-z])|sampling|(?<![a-z])nd(?![a-z])", re.IGNORECASE)
 FEWEST = 6
 SHORTEST_S = 0.1
