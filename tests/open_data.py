@@ -7,11 +7,12 @@ import soundfile
 from numpy.typing import NDArray
 
 from querysep.data.formats.multitrack import MULTITRACK, Multitrack, Stem, write_multitracks
-from querysep.data.manifest import RENDERED, Clip, Split, write_manifest
+from querysep.data.manifest import RENDERED, REPOSITORY, Clip, Split, write_manifest
 
 RATE = 32_000
 LABELS = ("Bell", "Dog", "Rain", "Music", "Speech")
 HELD_OUT = ("Goat", "Door")
+EVERYDAY = ("Cough", "Siren", "Typing")
 
 
 def sound(label: str, seconds: float, seed: int) -> NDArray[np.float64]:
@@ -23,8 +24,12 @@ def sound(label: str, seconds: float, seed: int) -> NDArray[np.float64]:
     return 0.2 * beat * np.sin(2 * np.pi * pitch_hz * time_s) + 0.01 * rng.standard_normal(len(time_s))
 
 
-def make_open_data(folder: Path, recordings: int = 4, stems: bool = True) -> Path:
-    """Write the set and return its folder."""
+def make_open_data(folder: Path, recordings: int = 4, stems: bool = True, everyday: bool = False) -> Path:
+    """Write the set and return its folder.
+
+    With ``everyday`` strangers' recordings are in it: of some classes on the test and the validation side, shorter and
+    longer than the mixtures, two of Rain, and of classes that do not count as everyday ones.
+    """
     clips = []
     for label in (*LABELS, *HELD_OUT):
         for number in range(recordings):
@@ -33,8 +38,28 @@ def make_open_data(folder: Path, recordings: int = 4, stems: bool = True) -> Pat
     clips.append(_write(folder, "Bell/train.flac", "Bell", 2.5, 99, "Bell 99", split="train"))
     if stems:
         clips += _pieces(folder)
+    if everyday:
+        clips += _of_strangers(folder)
     write_manifest(clips, folder / "manifest.jsonl")
     return folder
+
+
+def _of_strangers(folder: Path) -> list[Clip]:
+    source = f"{REPOSITORY}some/sounds"
+    clips = []
+    for split in ("test", "validation"):
+        for label in EVERYDAY:
+            for number in range(4):
+                seconds, origin = (7.0 if number % 2 else 1.5), f"{split} {label} {number // 2}"
+                clips.append(
+                    _write(folder, f"{split}/{label}/{number}.flac", label, seconds, number, origin, source, split)
+                )
+    for label in ("Rain", "Speech", "Goat"):
+        for number in range(2):
+            name = f"strange {label} {number}"
+            clips.append(_write(folder, f"{name}.flac", label, 2.5, 77 + number, name, source))
+    yells = [_write(folder, f"yell {number}.flac", "Yell", 2.5, number, "one origin", source) for number in range(2)]
+    return [*clips, *yells]
 
 
 def _write(

@@ -3,7 +3,8 @@
 querysep data check SET --no-labels --json FINDINGS && python openset/recipes/find_copies.py SET FINDINGS
 
 Adds to ``copies.csv``. What was tested on stays: of copies on two sides those go that are not for testing, of train
-and validation those for validation; of copies on one side, not for testing, all but one go.
+and validation those for validation; of copies on one side, not for testing, all but one go. For clips of
+repositories there is ``compare_repositories.py``.
 """
 
 import csv
@@ -14,7 +15,7 @@ import sys
 from pathlib import Path
 
 from openset.recordings import read_recordings
-from querysep.data.manifest import is_rendered, read_manifest
+from querysep.data.manifest import is_from_repository, is_rendered, read_manifest
 
 COPIES = Path(__file__).parent / "copies.csv"
 FIELDS = ("package", "path", "copy_of", "bits_that_differ")
@@ -33,7 +34,12 @@ def main(folder: Path, findings: Path) -> None:
         if finding["kind"] not in {"leak", "duplicate"} or match is None:
             continue
         pair = [clips[path] for path in (finding["path"], match.group(1)) if path in clips]
-        if len(pair) < 2 or any(is_rendered(clip) for clip in pair) or pair[0].held_out or pair[1].held_out:
+        if (
+            len(pair) < 2
+            or any(is_rendered(clip) or is_from_repository(clip) for clip in pair)
+            or pair[0].held_out
+            or pair[1].held_out
+        ):
             continue
         first, second = sorted(pair, key=lambda clip: (RANK[clip.split], _id(clip.path)))
         keep, drop = names[_id(first.path)], names[_id(second.path)]

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from openset.recordings import RESERVED
+from openset.recordings import RESERVED_IN_PACKAGES
 from querysep.data.ontology import audioset
 
 HERE = Path(__file__).parent
@@ -29,6 +29,8 @@ LICENCES = {"openttd-opensfx": "CC-BY-SA-3.0"}
 """debian/copyright says so of ``src/wav/*``, which ``opensfx.cat`` is made of."""
 RENDERED = {"Trombone", "Clarinet", "Saxophone", "Timpani", "French horn", "Banjo"}
 """Instruments of few recordings: there are rendered clips of them too."""
+IN_REPOSITORIES = {"Cat", "Fireworks", "Keys jangling", "Siren"}
+"""Classes of few files here, of which the public repositories have more; their only chainsaw is one of ESC-10."""
 REFUSED = re.compile(r"(?<![a-z])nc(?![a-z])|sampling|(?<![a-z])nd(?![a-z])", re.IGNORECASE)
 FEWEST = 6
 SHORTEST_S = 0.1
@@ -136,8 +138,14 @@ def main() -> None:
     rows, used = mended(rows)
     count = Counter(row["label"] for row in rows)
     old = {row["label"] for row in FIRST}
-    few = {label: number for label, number in count.items() if number < FEWEST and label not in old | RENDERED}
-    rows = sorted((row for row in rows if row["label"] not in few and row["label"] not in RESERVED), key=key)
+    few = {
+        label: number
+        for label, number in count.items()
+        if number < FEWEST and label not in old | RENDERED | IN_REPOSITORIES
+    }
+    rows = sorted(
+        (row for row in rows if row["label"] not in few and row["label"] not in RESERVED_IN_PACKAGES), key=key
+    )
     unknown = {row["label"] for row in rows if row["label"] not in audioset()}
     if unknown:
         raise SystemExit(f"Not in AudioSet's ontology: {unknown}")

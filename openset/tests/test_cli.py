@@ -18,14 +18,16 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     taken: list[str] = []
 
     def step(name: str, result: object) -> object:
-        def take(directory: Path, *, cache: Path, **_: object) -> object:
-            taken.append(f"{name} {directory.name} {cache.name}")
+        def take(directory: Path, *, cache: Path, folder: Path | None = None, **_: object) -> object:
+            taken.append(f"{name} {directory.name} {cache.name}{f' {folder}' if folder else ''}")
             return result
 
         return take
 
     made = SimpleNamespace(skipped=("game:mute.wav",), clips=(1, 2), manifest=Path("set/manifest.jsonl"))
     monkeypatch.setattr("openset.building.build_open_set", step("build", made))
+    added = SimpleNamespace(skipped=("some/dogs:gone.wav@0",), clips=(1, 2, 3, 4))
+    monkeypatch.setattr("openset.repositories.add_repositories", step("repositories", added))
     monkeypatch.setattr("openset.rendering.render_instruments", step("phrases", [1, 2, 3]))
     monkeypatch.setattr("openset.scores.render_music", step("scores", [SimpleNamespace(stems=(1, 2))]))
     monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
@@ -34,13 +36,21 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_one_command_builds_and_renders(calls: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["build", "-o", str(tmp_path / "set")]) == 0
-    assert calls == ["build set openset", "phrases set openset", "scores set openset"]
+    assert calls == ["build set openset", "repositories set openset", "phrases set openset", "scores set openset"]
     captured = capsys.readouterr()
-    assert captured.out.splitlines()[:3] == ["2 clips", "3 phrases", "1 excerpts of scores, 2 stems"]
-    assert captured.err == "openset: warning: Recordings not taken: 1, such as game:mute.wav.\n"
+    assert captured.out.splitlines()[:4] == [
+        "2 clips", "4 clips out of public repositories", "3 phrases", "1 excerpts of scores, 2 stems"
+    ]  # fmt: skip
+    assert captured.err.splitlines() == [
+        "openset: warning: Recordings not taken: 1, such as game:mute.wav.",
+        "openset: warning: Clips not taken: 1, such as some/dogs:gone.wav@0.",
+    ]
     calls.clear()
-    assert run(["build", "-o", str(tmp_path / "set"), "--no-render", "--quiet", "--cache", "kept"]) == 0
+    quiet = ["build", "-o", str(tmp_path / "set"), "--no-render", "--quiet", "--cache", "kept"]
+    assert run([*quiet, "--packages-only"]) == 0
     assert calls == ["build set kept"]
+    assert run([*quiet, "--repositories", "clips"]) == 0
+    assert calls[1:] == ["build set kept", "repositories set kept clips"]
     assert capsys.readouterr().err == ""
 
 

@@ -55,6 +55,47 @@ def test_what_a_name_means(book: LabelBook, name: str, labels: list[str]) -> Non
     assert [LABELS[row] for row in book.find(name).rows] == labels
 
 
+EVERYDAY = (
+    "Bark",
+    "Cat",
+    "Dog",
+    "Meow",
+    "Computer keyboard",
+    "Police car (siren)",
+    "Crackle",
+    "Tick-tock",
+    "Bird vocalization, bird call, bird song",
+    "Motor vehicle (road)",
+    "Baby cry, infant cry",
+    "Keys jangling",
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("cat", "Cat"),
+        ("meowing", "Meow"),
+        ("dog", "Dog"),  # no wolf
+        ("barking", "Bark"),
+        ("typing", "Computer keyboard"),  # by kind
+        ("keyboard typing", "Computer keyboard"),
+        ("siren", "Police car (siren)"),
+        ("ambulance siren", "Police car (siren)"),
+        ("clock ticking", "Tick-tock"),
+        ("crackling fire", "Crackle"),
+        ("car", "Motor vehicle (road)"),  # the bank lacks the class itself
+        ("crow", "Bird vocalization, bird call, bird song"),
+        ("baby crying", "Baby cry, infant cry"),
+        ("keys", "Keys jangling"),
+    ],
+)
+def test_everyday_sounds_have_everyday_names(name: str, label: str) -> None:
+    rows = tuple(BankRow(label=one, examples=3) for one in EVERYDAY)
+    book = LabelBook(LabelBank(rows, torch.zeros(len(rows), 2), torch.zeros(len(rows), 2)))
+    assert [EVERYDAY[row] for row in book.find(name).rows] == [label]
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -1,6 +1,7 @@
 """The open sound set: freely licensed recordings out of Debian packages, as clips with labels."""
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,13 +24,16 @@ from openset.recordings import (
     read_recordings,
     select,
 )
-from querysep.data.manifest import Clip, is_rendered, read_manifest, write_manifest
+from querysep.data.manifest import Clip, is_from_repository, is_rendered, read_manifest, write_manifest
 from querysep.data.splitting import Candidate, Side, divide
 from querysep.errors import DataError
 from querysep.progress import Progress, silent
 
 SHORTEST_S = 0.1
 WORKERS = 2
+FEWEST_ORIGINS = 3
+"""Of a class: without them it joins another."""
+GPL_2_ONLY = re.compile(r"GPL-2(\.0)?(-only)?( with .*)?")
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,14 @@ class OpenSet:
     """Recordings that are absent from their package, cannot be decoded or are silent."""
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """Clips of a set that stay, and those that left it."""
+
+    kept: tuple[Clip, ...]
+    left_out: tuple[Clip, ...]
+
+
 def build_open_set(
     directory: Path,
     *,
@@ -55,7 +67,8 @@ def build_open_set(
     """Download, decode, trim, split and write the open sound set.
 
     A build that was cut short goes on where it stopped: clips that are there are kept. Rendered
-    clips stay in the manifest.
+    clips and those of public repositories stay in the manifest. What ``leave_gpl2_out`` names
+    stays in the folder alone.
 
     Args:
         directory: gets ``audio/<split>/<class>/*.flac``, ``manifest.jsonl`` and
@@ -89,10 +102,37 @@ def build_open_set(
     if not made:
         raise DataError(f"No recording could be taken from {sorted(by_package) or packages}.")
     manifest = directory / "manifest.jsonl"
-    rendered = [clip for clip in read_manifest(manifest) if is_rendered(clip)] if manifest.exists() else []
-    write_manifest([*(clip for _, clip in made), *rendered], manifest)
+    before = read_manifest(manifest) if manifest.exists() else []
+    others = [clip for clip in before if is_rendered(clip) or is_from_repository(clip)]
+    kept = leave_gpl2_out([*(clip for _, clip in made), *others]).kept
+    write_manifest(kept, manifest)
     (directory / "ATTRIBUTION.md").write_text(_attribution(made), encoding="utf-8")
-    return OpenSet(manifest, tuple(clip for _, clip in made), division.split_by_file, tuple(skipped))
+    recordings_kept = tuple(clip for clip in kept if not is_rendered(clip) and not is_from_repository(clip))
+    return OpenSet(manifest, recordings_kept, division.split_by_file, tuple(skipped))
+
+
+def leave_gpl2_out(clips: Sequence[Clip]) -> LeftOut:
+    """Take recordings under version 2 of the GPL only off the training side, where no class is lost by it.
+
+    Weights under a share-alike license cannot satisfy them. A class that would be left with fewer than three
+    origins of recordings to train on keeps all of its own; what is tested on stays.
+
+    Args:
+        clips: of a whole set.
+
+    Returns:
+        The clips that stay, in their order, and the others.
+    """
+    origins: dict[str, set[str]] = defaultdict(set)
+    for clip in clips:
+        if clip.split == "train" and not is_rendered(clip) and not GPL_2_ONLY.fullmatch(clip.licence):
+            origins[clip.labels[0]].add(clip.origin)
+
+    def leaves(clip: Clip) -> bool:
+        enough = len(origins[clip.labels[0]]) >= FEWEST_ORIGINS
+        return enough and clip.split == "train" and GPL_2_ONLY.fullmatch(clip.licence) is not None
+
+    return LeftOut(tuple(clip for clip in clips if not leaves(clip)), tuple(clip for clip in clips if leaves(clip)))
 
 
 def _take_package(

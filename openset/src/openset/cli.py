@@ -17,7 +17,7 @@ INTERRUPTED = 130
 
 app = typer.Typer(
     name="openset",
-    help="Build the open sound set, our own training set, from Debian's packages.",
+    help="Build the open sound set, our own training set, from Debian's packages and public repositories.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -36,6 +36,16 @@ def build(
     rendered: Annotated[
         bool, typer.Option("--render/--no-render", help="Add instruments and scores rendered from free soundfonts.")
     ] = True,
+    repositories: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the clips out of public repositories, with manifest.csv; without it, git fetches them.",
+            metavar="FOLDER",
+        ),
+    ] = None,
+    packages_only: Annotated[
+        bool, typer.Option("--packages-only", help="Leave out what comes from public repositories.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Fetch recordings, cut and split them, render music, write the manifest; a build that was cut short goes on."""
@@ -46,6 +56,8 @@ def build(
     if made.skipped and not quiet:
         typer.echo(f"openset: warning: Recordings not taken: {len(made.skipped)}, such as {made.skipped[0]}.", err=True)
     typer.echo(f"{len(made.clips)} clips")
+    if not packages_only:
+        _add_repositories(output, cache or _user_cache(), repositories, quiet=quiet)
     if rendered:
         _render(output, cache or _user_cache(), music=True, quiet=quiet)
     show_paths([made.manifest])
@@ -61,6 +73,16 @@ def render(
     """Add instruments rendered from free soundfonts to a set: phrases, and scores with a stem for each part."""
     _render(output, cache or _user_cache(), music=music, quiet=quiet)
     show_paths([output / "manifest.jsonl"])
+
+
+def _add_repositories(output: Path, cache: Path, folder: Path | None, *, quiet: bool) -> None:
+    from openset.repositories import add_repositories
+
+    with progress_bar(quiet=quiet) as progress:
+        added = add_repositories(output, cache=cache, folder=folder, progress=progress)
+    if added.skipped and not quiet:
+        typer.echo(f"openset: warning: Clips not taken: {len(added.skipped)}, such as {added.skipped[0]}.", err=True)
+    typer.echo(f"{len(added.clips)} clips out of public repositories")
 
 
 def _render(output: Path, cache: Path, *, music: bool, quiet: bool) -> None:

@@ -56,7 +56,9 @@ def evaluate(
     seed: Annotated[int | None, typer.Option(min=0, help="Of the choice of mixtures.", show_default=False)] = None,
     query_kind: Annotated[
         list[str] | None,
-        typer.Option(help="open: ask by example, label, span, text or bank; again for more.", metavar="KIND"),
+        typer.Option(
+            help="open: ask by example, three examples, label, span, text or bank; again for more.", metavar="KIND"
+        ),
     ] = None,
     compare: Annotated[
         list[str] | None,
@@ -68,6 +70,13 @@ def evaluate(
     robustness: Annotated[
         bool, typer.Option("--robustness", help="open: also what examples, lengths, levels, stereo and memory do.")
     ] = False,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(help="open: this kind of mixture alone, such as everyday; again for more.", metavar="KIND"),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="open: another side than test, such as validation.", metavar="SIDE")
+    ] = None,
     held_out_class: Annotated[
         list[str] | None,
         typer.Option("--class", help="held-out: a class kept out of training; again for more.", metavar="LABEL"),
@@ -93,6 +102,8 @@ def evaluate(
         "compare": compare,
         "baselines": baseline,
         "robustness": robustness or None,
+        "kinds": kind,
+        "split": split,
         "classes": held_out_class,
         "teacher": teacher,
     }

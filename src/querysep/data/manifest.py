@@ -16,6 +16,8 @@ Split = Literal["train", "validation", "test"]
 
 RENDERED = "rendered:"
 """How the source of a clip begins that was made from a soundfont."""
+REPOSITORY = "repository:"
+"""How the source of a clip begins that a stranger recorded and published, as it is: ``repository:owner/name``."""
 
 _SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _CODES = {split: code for code, split in enumerate(_SPLITS)}
@@ -59,6 +61,18 @@ def is_rendered(clip: Clip) -> bool:
         False for a recording.
     """
     return clip.source.startswith(RENDERED)
+
+
+def is_from_repository(clip: Clip) -> bool:
+    """Say whether a clip came out of a public repository of recordings.
+
+    Args:
+        clip: of any manifest.
+
+    Returns:
+        False for what came in a package, or was rendered.
+    """
+    return clip.source.startswith(REPOSITORY)
 
 
 def read_manifest(path: Path) -> list[Clip]:

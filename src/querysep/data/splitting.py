@@ -65,7 +65,7 @@ def divide(candidates: Sequence[Candidate], held_out: Collection[str]) -> Divisi
     others = _separate_torn_origins([one for one in candidates if one.label not in held_out])
     pinned = {one.origin: one.side for one in others if one.side is not None}
     test = {origin for origin, side in pinned.items() if side == "test"}
-    test = _grow(others, test, excluded=set(pinned) - test, wanted=wanted_for_test, most_share=MOST_TEST_SHARE)
+    test = choose_origins(others, test, excluded=set(pinned) - test, wanted=wanted_for_test, most_share=MOST_TEST_SHARE)
     for one in others:
         sides[one.key] = Side("test" if one.origin in test else "train", False, one.origin)
     by_file = []
@@ -168,19 +168,7 @@ def rank(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def _separate_torn_origins(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Make every recording an origin of its own where its origin was on two sides before."""
-    sides = defaultdict(set)
-    for one in candidates:
-        if one.side is not None:
-            sides[one.origin].add(one.side)
-    return [
-        replace(one, origin=f"{one.origin}#{one.key}", side=one.side or "train") if len(sides[one.origin]) > 1 else one
-        for one in candidates
-    ]
-
-
-def _grow(
+def choose_origins(
     candidates: Sequence[Candidate],
     chosen: Collection[str],
     *,
@@ -188,7 +176,18 @@ def _grow(
     wanted: Callable[[int], int],
     most_share: float,
 ) -> set[str]:
-    """Choose origins until every label has what is wanted, without taking far too much of any."""
+    """Choose origins until every label has what is wanted, without taking far too much of any.
+
+    Args:
+        candidates: keys are unique.
+        chosen: origins that are taken already.
+        excluded: origins that are not to be taken.
+        wanted: how many of a label's candidates shall be taken, of so many.
+        most_share: of a label's candidates, which a further origin must not exceed.
+
+    Returns:
+        The origins, those that were chosen before among them; the same ones each time.
+    """
     by_label = {label: Counter(one.origin for one in members) for label, members in _by_label(candidates).items()}
     labels_of = defaultdict(set)
     for one in candidates:
@@ -215,6 +214,18 @@ def _grow(
     return taken
 
 
+def _separate_torn_origins(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Make every recording an origin of its own where its origin was on two sides before."""
+    sides = defaultdict(set)
+    for one in candidates:
+        if one.side is not None:
+            sides[one.origin].add(one.side)
+    return [
+        replace(one, origin=f"{one.origin}#{one.key}", side=one.side or "train") if len(sides[one.origin]) > 1 else one
+        for one in candidates
+    ]
+
+
 def _split_by_file(members: Iterable[Candidate], sides: dict[str, Side]) -> None:
     """Move single files, so that some of the label are on either side; what lay on a side before stays there."""
     ordered = sorted(members, key=lambda one: rank(one.key))
@@ -239,7 +250,9 @@ def _set_validation_apart(candidates: Iterable[Candidate], sides: dict[str, Side
     trained = [replace(one, origin=sides[one.key].origin) for one in candidates if sides[one.key].split == "train"]
     excluded = {side.origin for side in sides.values() if side.split == "test"}
     excluded |= {one.origin for one in trained if one.origin.endswith(f"#{one.key}")}
-    apart = _grow(trained, (), excluded=excluded, wanted=wanted_for_validation, most_share=MOST_VALIDATION_SHARE)
+    apart = choose_origins(
+        trained, (), excluded=excluded, wanted=wanted_for_validation, most_share=MOST_VALIDATION_SHARE
+    )
     for one in trained:
         if one.origin in apart:
             sides[one.key] = replace(sides[one.key], split="validation")

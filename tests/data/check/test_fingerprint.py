@@ -9,7 +9,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from querysep.data.check.fingerprint import Match, find_matches, fingerprint, groups
+from querysep.data.check.fingerprint import Fingerprint, Match, find_matches, fingerprint, groups
 
 RATE = 32_000
 
@@ -86,6 +86,16 @@ def test_short_clips_and_nothing_at_all() -> None:
     assert find_matches([tiny, tiny, nothing, nothing, silence, silence]) == []
     assert find_matches([]) == []
     assert len(find_matches([fingerprint(click, RATE), fingerprint(click, RATE)])) == 1
+
+
+def test_short_copies_are_found_in_either_order() -> None:
+    """They share few words, and as many at a wrong shift as at the right one."""
+    words = np.random.default_rng(0).integers(0, 2**32, 18, dtype=np.uint32)
+    copied = words ^ np.uint32(1)
+    copied[0], copied[10] = words[0], words[3]
+    one, other = (Fingerprint(some, np.ones(18, np.bool_)) for some in (words, copied))
+    for prints in ([one, other], [other, one]):
+        assert [(match.first, match.second, match.lag_s) for match in find_matches(prints)] == [(0, 1, 0.0)]
 
 
 def test_many_copies_make_one_group_without_all_pairs() -> None:

@@ -186,6 +186,34 @@ def test_robustness(folder: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPa
     assert protocol.sounds(next(row for row in rows if row.group.startswith("cost"))) == {}
 
 
+def test_everyday_sounds_come_first(tmp_path: Path, tiny_model: Path) -> None:
+    folder = make_open_data(tmp_path, stems=False, everyday=True)
+    protocol = _protocol(folder, tiny_model, mixtures=2, queries=("example", "three examples"))
+    rows = _measure(protocol, "everyday", "seen")
+    names = [one.name for one in protocol.summarise(rows)]
+    assert names[:2] == ["everyday", "everyday, by three examples"]
+    assert names.index("everyday presence") < names.index("presence")
+    found = {one.name: one for one in protocol.summarise(rows)}
+    assert found["everyday"].count == 4 and found["everyday absent"].count == 2
+    assert 0 <= found["everyday presence"].values["presence_auc"] <= 1
+    assert sum(one.count for name, one in found.items() if name.startswith("everyday: ")) == 4
+    three = [row for row in rows if row.group == "everyday, by three examples"]
+    assert {row.label for row in three} <= {"Rain"}  # of the others two are of other origins
+    assert "kinds" not in protocol.settings() and "split" not in protocol.settings()
+
+
+def test_kinds_and_sides_are_chosen(tmp_path: Path, tiny_model: Path) -> None:
+    folder = make_open_data(tmp_path, stems=False, everyday=True)
+    protocol = _protocol(folder, tiny_model, kinds=["everyday"], split="validation")
+    assert protocol.tasks() == ["everyday/0000"]
+    assert protocol.settings()["kinds"] == ["everyday"] and protocol.settings()["split"] == "validation"
+    assert all(row.facts["clip"].startswith("validation/") for row in _measure(protocol) if "clip" in row.facts)
+    with pytest.raises(ConfigError, match=r"'stems' is not a kind of mixture that the data set has.*everyday, seen"):
+        _protocol(folder, tiny_model, kinds=["stems"])
+    with pytest.raises(ConfigError, match="'all' is not a split of the protocol open"):
+        _protocol(folder, tiny_model, split="all")
+
+
 def test_levels_that_change_the_result_are_seen(folder: Path, tiny_model: Path) -> None:
     protocol = _protocol(folder, tiny_model)
     rows = [

@@ -6,10 +6,11 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from open_data import HELD_OUT, LABELS, make_open_data
+from open_data import EVERYDAY, HELD_OUT, LABELS, make_open_data
 
+from querysep.data.manifest import Split
 from querysep.errors import DataError
-from querysep.evaluation.protocols.open_mixtures import SAMPLE_RATE, Kind, OpenMixtures
+from querysep.evaluation.protocols.open_mixtures import ORDER, SAMPLE_RATE, Kind, OpenMixtures
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def test_stems_have_equal_energy_and_examples_of_other_recordings(mixtures: Open
 
 
 def test_kinds_take_the_classes_that_they_name(mixtures: OpenMixtures) -> None:
-    assert mixtures.kinds == get_args(Kind)
+    assert mixtures.kinds == ORDER[1:]  # there is nothing of strangers
     for index in range(8):
         labels = {kind: [stem.label for stem in mixtures.draw(kind, index).stems] for kind in mixtures.kinds}
         assert set(labels["seen"] + labels["three sources"] + labels["clean"]) <= set(LABELS)
@@ -125,3 +126,46 @@ def test_a_set_without_music_has_no_stems(tmp_path: Path) -> None:
         (tmp_path / label / "1.flac").unlink()
     with pytest.raises(DataError, match="too few test classes"):
         OpenMixtures(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def with_everyday(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_open_data(tmp_path_factory.mktemp("everyday"), stems=False, everyday=True)
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_everyday_mixtures_are_whole_recordings_of_strangers(with_everyday: Path, split: Split) -> None:
+    mixtures = OpenMixtures(with_everyday, split=split)
+    assert mixtures.kinds[0] == "everyday"
+    by_path = {clip.path: clip for clip in mixtures.clips}
+    labels, lengths = set(), set()
+    for index in range(16):
+        mixture = mixtures.draw("everyday", index)
+        assert len(mixture.wave) == 5 * SAMPLE_RATE
+        first, second = mixture.stems
+        assert _energy(first.wave) == pytest.approx(_energy(second.wave), rel=1e-3)
+        for stem in mixture.stems:
+            clip = by_path[stem.clip]
+            assert clip.source == "repository:some/sounds" and clip.split == split and stem.group == "everyday"
+            assert {mixtures.clips[one].origin for one in stem.examples}.isdisjoint({clip.origin})
+            assert {mixtures.clips[one].labels[0] for one in stem.examples} == {stem.label}
+            labels.add(stem.label)
+            lengths.add(clip.duration_s)
+            sounding = len(stem.wave) if clip.duration_s > 5 else np.ptp(np.flatnonzero(stem.wave)) + 1
+            assert sounding == pytest.approx(min(clip.duration_s, 5.0) * SAMPLE_RATE, abs=3)
+        assert mixture.absent is not None and mixtures.clips[mixture.absent].source.startswith("repository:")
+    assert labels == {*EVERYDAY, "Rain"} if split == "test" else set(EVERYDAY)
+    assert lengths >= {1.5, 7.0}
+
+
+def test_strangers_come_first_among_the_examples_of_everyday_sounds(with_everyday: Path) -> None:
+    mixtures = OpenMixtures(with_everyday)
+    drawn = [stem for index in range(40) for stem in mixtures.draw("everyday", index).stems]
+    rain = next(stem for stem in drawn if stem.label == "Rain")
+    sources = [mixtures.clips[one].source for one in rain.examples]
+    assert sources == ["repository:some/sounds", *["made up"] * 4]
+
+
+def test_strangers_leave_the_other_kinds_seeds_alone() -> None:
+    assert get_args(Kind)[:6] == ("seen", "held-out", "three sources", "stems", "speech over music", "clean")
+    assert sorted(ORDER) == sorted(get_args(Kind))

@@ -151,7 +151,7 @@ def _candidates(prints: Sequence[Fingerprint]) -> list[tuple[int, int, int]]:
     shorter = np.minimum(lengths[unique[:, 0] // len(prints)], lengths[unique[:, 0] % len(prints)])
     kept = (votes > 1) | (shorter < _FULL_INDEX)
     unique, votes = unique[kept], votes[kept]
-    best = np.lexsort((-votes, unique[:, 0]))
+    best = np.lexsort((np.abs(unique[:, 1]), -votes, unique[:, 0]))  # of as many votes the smaller shift
     _, first = np.unique(unique[best, 0], return_index=True)
     chosen = unique[best[first]]
     return [(int(key // len(prints)), int(key % len(prints)), int(lag)) for key, lag in chosen]

@@ -7,6 +7,7 @@ from typing import Any, cast, get_args
 
 import numpy as np
 
+from querysep.data.manifest import Split
 from querysep.errors import ConfigError, QueryError
 from querysep.evaluation.metrics.classification import calibration_error, presence_auc
 from querysep.evaluation.metrics.cost import measure_cost
@@ -31,7 +32,9 @@ from querysep.types import Audio
 
 COST_LENGTHS_S = (10.0, 600.0)
 BASELINES = ("nmf",)
-_BY_CLASS = ("seen", "held-out", "stems")
+_BY_CLASS = ("everyday", "seen", "held-out", "stems")
+_ABSENT = {"everyday absent": ("everyday", "everyday presence"), "absent": ("seen", "presence")}
+"""Groups of absent sounds, those of present ones in the same mixtures, and what tells them apart."""
 _ROUNDS = 500
 
 
@@ -44,15 +47,19 @@ class OpenProtocol(Protocol):
         mixtures: of each kind.
         seed: of the choice of mixtures.
         device: auto, cpu, cuda or mps.
-        queries: kinds of query: example, label, span, text, and bank (an entry of up to five recordings).
+        queries: kinds of query: example, three examples (where the class has as many), label, span, text, and bank (an
+            entry of up to five recordings).
         compare: other models, by name or folder, by example on the same mixtures.
         baselines: slow baselines to measure beside: nmf.
         robustness: measure also what examples, lengths, levels, stereo, time and memory do.
         robustness_mixtures: mixtures for each of these.
+        kinds: of mixture, to measure these alone; by default all that the data set has sounds for.
+        split: side of the data set; validation to choose by, for figures that count the test side.
 
     Raises:
         DataError: the data set cannot be used.
-        ConfigError: a query or baseline is unknown, or two models have one name.
+        ConfigError: a query, baseline or split is unknown, the data has no sounds for a kind of mixture, or two models
+            have one name.
     """
 
     name = "open"
@@ -72,9 +79,12 @@ class OpenProtocol(Protocol):
         baselines: Sequence[str] = (),
         robustness: bool = False,
         robustness_mixtures: int = 50,
+        kinds: Sequence[str] = (),
+        split: str = "test",
     ) -> None:
         _check("query", queries, get_args(QueryKind))
         _check("baseline", baselines, BASELINES)
+        _check("split", [split], get_args(Split))
         self._data, self._model, self._device, self._seed = str(data), str(model), device, seed
         self._mixtures, self._robustness_mixtures = mixtures, robustness_mixtures
         self._query_kinds = cast(tuple[QueryKind, ...], tuple(queries))
@@ -83,10 +93,12 @@ class OpenProtocol(Protocol):
         if len(self._compared) < len(compare):
             raise ConfigError("Two of the models to compare with have the same name. Rename one's folder.")
         self._separators: dict[str, Separator] = {}
+        self._split = cast(Split, split)
         self._drawn: OpenMixtures | None = None
         self._bank: TemporaryBank | None = None
         self.data_hash = self._open().data_hash
-        self._kinds = self._open().kinds
+        _check("kind of mixture that the data set has", kinds, self._open().kinds)
+        self._kinds = tuple(kind for kind in self._open().kinds if not kinds or kind in kinds)
         self.warnings = self._open().warnings
 
     def __getstate__(self) -> dict[str, Any]:
@@ -95,6 +107,8 @@ class OpenProtocol(Protocol):
 
     def settings(self) -> Mapping[str, object]:
         """Return what else decides the figures."""
+        restricted = {"kinds": list(self._kinds)} if self._kinds != self._open().kinds else {}
+        side = {"split": self._split} if self._split != "test" else {}
         return {
             "mixtures": self._mixtures,
             "seed": self._seed,
@@ -102,6 +116,8 @@ class OpenProtocol(Protocol):
             "compare": {name: load_model(place, "cpu").hash for name, place in self._compared.items()},
             "baselines": list(self._baselines),
             "robustness_mixtures": self._robustness_mixtures if self._robustness else 0,
+            **restricted,
+            **side,
         }
 
     def tasks(self) -> Sequence[str]:
@@ -197,7 +213,7 @@ class OpenProtocol(Protocol):
 
     def _open(self) -> OpenMixtures:
         if self._drawn is None:
-            self._drawn = OpenMixtures(self._data, self._seed)
+            self._drawn = OpenMixtures(self._data, self._seed, self._split)
         return self._drawn
 
     def _load(self, place: str) -> Separator:
@@ -251,13 +267,16 @@ def summarise_open(rows: Sequence[Row], query_kinds: Iterable[str]) -> list[Summ
 
 
 def _presences(groups: dict[str, list[Row]]) -> list[Summary]:
-    """Tell what is there from what is not, in mixtures of two seen classes, for each model."""
+    """Tell what is there from what is not, in everyday mixtures and those of two seen classes, for each model."""
     found = []
     for name, absent in groups.items():
-        if name == "absent" or name.startswith("absent, "):
-            present = groups.get(name.replace("absent", "seen", 1), [])
+        kind, _, model = name.partition(", ")
+        if kind in _ABSENT:
+            there, summary = _ABSENT[kind]
+            after = f", {model}" if model else ""
+            present = groups.get(f"{there}{after}", [])
             if present:
-                found.append(_presence(name.replace("absent", "presence", 1), present, absent))
+                found.append(_presence(f"{summary}{after}", present, absent))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Test mixtures of a data set: two or three sounds at equal energy, music with its stems, speech over music."""
+"""Test mixtures of a data set: everyday recordings, two or three sounds at equal energy, stems, speech over music."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 
 from querysep.data.formats.data_set import open_recordings
 from querysep.data.formats.multitrack import MULTITRACK, Multitrack, is_stem, read_multitracks, read_stems
-from querysep.data.manifest import Clip, is_rendered
+from querysep.data.manifest import Clip, Split, is_from_repository, is_rendered
 from querysep.dsp.mixing import place
 from querysep.errors import DataError
 from querysep.evaluation.protocols.protocol import hash_clips
@@ -18,19 +18,25 @@ from querysep.types import Audio, FloatArray
 
 SAMPLE_RATE = 32_000
 SHORTEST_S, LONGEST_S = 2.0, 10.0
+EVERYDAY_S = 5.0
 LEAD_S = 2.0
 _SHORTEST_CLIP_S = 0.25
 _TRIES = 200
 _PEAK = 0.9
 
-Kind = Literal["seen", "held-out", "three sources", "stems", "speech over music", "clean"]
+Kind = Literal["seen", "held-out", "three sources", "stems", "speech over music", "clean", "everyday"]
+"""A new kind goes to the end: its number is part of the seed."""
+ORDER: tuple[Kind, ...] = ("everyday", "seen", "held-out", "three sources", "stems", "speech over music", "clean")
+"""Of the kinds in tables and reports."""
 _GROUPS: Mapping[Kind, tuple[str, ...]] = {
     "seen": ("seen", "seen"),
     "held-out": ("held-out", "seen beside held-out"),
     "three sources": ("three sources",) * 3,
     "speech over music": ("speech over music", "music under speech"),
     "clean": ("clean",),
+    "everyday": ("everyday", "everyday"),
 }
+_NOT_EVERYDAY = frozenset({"Speech", "Music"})
 
 
 @dataclass(frozen=True)
@@ -76,11 +82,14 @@ class OpenMixtures:
     Args:
         data: a data set of any layout; stems need ``multitrack.jsonl`` beside its manifest.
         seed: of the choice.
+        split: another side to draw from, such as validation to choose by.
 
     Attributes:
-        clips: the test clips.
+        clips: of the split.
         seen: indices of the clips of each class that has two and that training may see.
         held_out: the same of classes kept out of training.
+        everyday: of classes to be seen, neither speech nor music: the clips that strangers recorded, where the class
+            has clips of two origins.
         kinds: the kinds of mixture that the data set has sounds for.
         data_hash: of the list of test recordings.
         warnings: of opening the data set.
@@ -89,9 +98,9 @@ class OpenMixtures:
         DataError: fewer than two classes have two usable recordings.
     """
 
-    def __init__(self, data: str | Path, seed: int = 0) -> None:
+    def __init__(self, data: str | Path, seed: int = 0, split: Split = "test") -> None:
         self._seed = seed
-        self._recordings = open_recordings(data, SAMPLE_RATE, split="test")
+        self._recordings = open_recordings(data, SAMPLE_RATE, split=split)
         self.warnings = self._recordings.warnings
         self._audible: dict[int, bool] = {}
         self.clips: Sequence[Clip] = self._recordings.clips
@@ -103,7 +112,8 @@ class OpenMixtures:
         self.held_out = {label: some for label, some in usable.items() if self.clips[some[0]].held_out}
         self.seen = {label: some for label, some in usable.items() if label not in self.held_out}
         if len(self.seen) < 2:
-            raise DataError(f"'{data}' has too few test classes with two recordings; the protocol needs 2.")
+            raise DataError(f"'{data}' has too few {split} classes with two recordings; the protocol needs 2.")
+        self.everyday = self._of_strangers()
         speech = {label: some for label, some in self.seen.items() if "Speech" in self.clips[some[0]].labels}
         music = {label: some for label, some in self.seen.items() if label == "Music"}
         self._pools: dict[Kind, tuple[dict[str, list[int]], ...]] = {
@@ -112,13 +122,26 @@ class OpenMixtures:
             "three sources": (self.seen,) * 3,
             "speech over music": (speech, music),
             "clean": (self.seen,),
+            "everyday": (self.everyday, self.everyday),
         }
         self._music = MusicMixtures(data, self.clips)
-        self.kinds: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if self._has(kind))
+        self.kinds: tuple[Kind, ...] = tuple(kind for kind in ORDER if self._has(kind))
         self.data_hash = hash_clips(self.clips, (piece.model_dump_json() for piece in self._music.pieces))
 
+    def _of_strangers(self) -> dict[str, list[int]]:
+        everyday: dict[str, list[int]] = {}
+        for label, indices in self.seen.items():
+            clips = {index: self.clips[index] for index in indices}
+            if len({clip.origin for clip in clips.values()}) > 1:
+                everyday[label] = [
+                    index
+                    for index, clip in clips.items()
+                    if is_from_repository(clip) and _NOT_EVERYDAY.isdisjoint(clip.labels)
+                ]
+        return {label: indices for label, indices in everyday.items() if indices}
+
     def _has(self, kind: Kind) -> bool:
-        if kind == "three sources" and len(self.seen) < 3:
+        if (kind == "three sources" and len(self.seen) < 3) or (kind == "everyday" and len(self.everyday) < 2):
             return False
         return bool(self._music.pieces) if kind == "stems" else all(self._pools[kind])
 
@@ -134,6 +157,8 @@ class OpenMixtures:
         """
         rng = np.random.default_rng([self._seed, get_args(Kind).index(kind), index])
         time = int(rng.integers(round(SHORTEST_S * SAMPLE_RATE), round(LONGEST_S * SAMPLE_RATE) + 1))
+        if kind == "everyday":
+            time = round(EVERYDAY_S * SAMPLE_RATE)
         if kind == "stems":
             return self._music.draw(index, time, rng)
         for _ in range(_TRIES):
@@ -148,7 +173,8 @@ class OpenMixtures:
             return None
         placed: list[tuple[FloatArray, FloatArray]] = []
         for index in chosen:
-            placed.append(self._place(index, time, placed[0][0] if placed else None, rng))
+            first = placed[0][0] if placed else None
+            placed.append(self._place(index, time, first, rng, from_loudest=kind == "everyday"))
         energies = [_energy(wave) for wave, _ in placed]
         if min(energies) < 1e-9 * time:
             return None
@@ -162,12 +188,13 @@ class OpenMixtures:
                 self.clips[index].path,
                 (wave * scale * gain).astype(np.float32),
                 (lead * scale * gain).astype(np.float32),
-                self._examples(index, rng),
+                self._examples(index, rng, strangers=kind == "everyday"),
             )
             for index, gain, (wave, lead), group in zip(chosen, gains, placed, _GROUPS[kind], strict=True)
         )
         whole: FloatArray = np.sum([stem.wave for stem in stems], axis=0, dtype=np.float32)
-        return OpenMixture(whole, stems, self._absent(chosen, rng) if kind == "seen" else None)
+        absent = {"seen": self.seen, "everyday": self.everyday}.get(kind)
+        return OpenMixture(whole, stems, self._absent(chosen, absent, rng) if absent else None)
 
     def _unrelated(self, chosen: Sequence[int]) -> bool:
         """Say that none of the clips is of another's class, or of a kind of it."""
@@ -180,23 +207,27 @@ class OpenMixtures:
         indices = classes[list(classes)[int(rng.integers(len(classes)))]]
         return indices[int(rng.integers(len(indices)))]
 
-    def _absent(self, chosen: Sequence[int], rng: np.random.Generator) -> int | None:
+    def _absent(self, chosen: Sequence[int], classes: dict[str, list[int]], rng: np.random.Generator) -> int | None:
         for _ in range(_TRIES):
-            index = self._choose(self.seen, rng)
+            index = self._choose(classes, rng)
             if self._unrelated([*chosen, index]) and self.audible(index):
                 return index
         return None
 
     def _place(
-        self, index: int, time: int, first: FloatArray | None, rng: np.random.Generator
+        self, index: int, time: int, first: FloatArray | None, rng: np.random.Generator, *, from_loudest: bool
     ) -> tuple[FloatArray, FloatArray]:
         """Return a wave of the wanted length, and what may stand before it.
 
-        A random cut of a long recording; a short one among silence, where the first sound of the mixture sounds.
+        A random cut of a long recording, or its loudest stretch; a short one among silence, where the first sound of
+        the mixture sounds.
         """
         sound, lead = self.read(index), round(LEAD_S * SAMPLE_RATE)
         if len(sound) < time:
             wave = place(sound, time, rng, repeat_share=0.0) if first is None else _place_upon(sound, first, rng)
+            return wave, loudest(wave, LEAD_S)
+        if from_loudest:
+            wave = loudest(sound, time / SAMPLE_RATE)
             return wave, loudest(wave, LEAD_S)
         start = int(rng.integers(0, len(sound) - time + 1))
         wave, before = sound[start : start + time], sound[max(0, start - lead) : start]
@@ -204,10 +235,14 @@ class OpenMixtures:
             return wave, before
         return wave, loudest(wave, LEAD_S)
 
-    def _examples(self, index: int, rng: np.random.Generator) -> tuple[int, ...]:
+    def _examples(self, index: int, rng: np.random.Generator, *, strangers: bool) -> tuple[int, ...]:
+        """Return other clips of the class, those of other origins first; or of other origins only, strangers' first."""
         clip = self.clips[index]
         classes = self.held_out if clip.labels[0] in self.held_out else self.seen
         others = [int(one) for one in rng.permutation(classes[clip.labels[0]]) if self.clips[one].path != clip.path]
+        if strangers:
+            others = [one for one in others if self.clips[one].origin != clip.origin]
+            return tuple(sorted(others, key=lambda one: not is_from_repository(self.clips[one])))
         return tuple(sorted(others, key=lambda one: self.clips[one].origin == clip.origin))
 
     def read(self, index: int) -> FloatArray:

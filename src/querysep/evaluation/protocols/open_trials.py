@@ -24,7 +24,8 @@ from querysep.queries.bank import Bank
 from querysep.queries.query import Query
 from querysep.types import Audio, FloatArray
 
-QueryKind = Literal["example", "label", "span", "text", "bank"]
+QueryKind = Literal["example", "three examples", "label", "span", "text", "bank"]
+_THREE = 3
 _IN_THE_BANK = 5  # recordings of an entry
 Variation = Literal["examples", "length", "long", "level", "stereo"]
 EXAMPLES = (1, 3, 10)
@@ -190,8 +191,9 @@ def mixture_trials(
     whole = mixture.wave[None]
     for query_kind in kinds:
         for number, stem in enumerate(mixture.stems):
-            example = mixtures.examples(stem)
-            if not example:
+            wanted = _THREE if query_kind == "three examples" else 1
+            example = mixtures.examples(stem, wanted)
+            if len(example) < wanted:
                 continue
             facts = {
                 "part": str(number),
@@ -207,7 +209,7 @@ def mixture_trials(
                 group = f"{stem.group}, by {query_kind}"
                 trials.append(Trial(group, stem.label, query, whole, SAMPLE_RATE, stem.wave[None], facts=facts))
     if mixture.absent is not None and "example" in query_kinds:
-        trials.append(_absent(mixtures, mixture, whole))
+        trials.append(_absent(mixtures, kind, mixture, whole))
     return trials
 
 
@@ -216,7 +218,7 @@ def _trial(
     kind: Kind,
     mixture: OpenMixture,
     stem: Stem,
-    query_kind: Literal["example", "label", "span", "text"],
+    query_kind: Literal["example", "three examples", "label", "span", "text"],
     example: Sequence[int],
     whole: FloatArray,
     facts: dict[str, str],
@@ -224,7 +226,7 @@ def _trial(
     group = stem.group if query_kind == "example" else f"{stem.group}, by {query_kind}"
     target = stem.wave[None]
     match query_kind:
-        case "example":
+        case "example" | "three examples":
             query = audio_query(mixtures, example)
             return Trial(group, stem.label, query, whole, SAMPLE_RATE, target, alone=kind == "clean", facts=facts)
         case "span":
@@ -255,7 +257,7 @@ def _keep(mixtures: OpenMixtures, stem: Stem, name: str, bank: TemporaryBank) ->
     return bank.keep(name, {mixtures.clips[one].path: Audio(mixtures.read(one)[None], SAMPLE_RATE) for one in indices})
 
 
-def _absent(mixtures: OpenMixtures, mixture: OpenMixture, whole: FloatArray) -> Trial:
+def _absent(mixtures: OpenMixtures, kind: Kind, mixture: OpenMixture, whole: FloatArray) -> Trial:
     assert mixture.absent is not None
     clip = mixtures.clips[mixture.absent]
     facts = {
@@ -264,7 +266,8 @@ def _absent(mixtures: OpenMixtures, mixture: OpenMixture, whole: FloatArray) -> 
         "example": clip.path,
         "beside": "; ".join(stem.label for stem in mixture.stems),
     }
-    return Trial("absent", clip.labels[0], audio_query(mixtures, [mixture.absent]), whole, SAMPLE_RATE, facts=facts)
+    group = "absent" if kind == "seen" else f"{kind} absent"
+    return Trial(group, clip.labels[0], audio_query(mixtures, [mixture.absent]), whole, SAMPLE_RATE, facts=facts)
 
 
 def robustness_tasks(mixtures: int) -> list[tuple[Variation, int]]:

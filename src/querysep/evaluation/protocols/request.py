@@ -26,7 +26,7 @@ class ProtocolName(StrEnum):
 
 
 TAKES: dict[ProtocolName, tuple[str, ...]] = {
-    ProtocolName.OPEN: ("mixtures", "seed", "queries", "compare", "baselines", "robustness"),
+    ProtocolName.OPEN: ("mixtures", "seed", "queries", "compare", "baselines", "robustness", "kinds", "split"),
     ProtocolName.HELD_OUT: ("mixtures", "seed", "classes"),
     ProtocolName.DETECTION: ("mixtures", "seed", "teacher"),
     ProtocolName.MUSDB18_PAPER: (),
@@ -40,6 +40,8 @@ FLAGS = {
     "compare": "--compare",
     "baselines": "--baseline",
     "robustness": "--robustness",
+    "kinds": "--kind",
+    "split": "--split",
     "classes": "--class",
     "teacher": "--teacher",
 }
