@@ -106,7 +106,8 @@ class Playback(NamedTuple):
         position: first sample and step, shape (2, row), in 2^-24 of a sample.
         placement: length, start, period and fade, shape (4, row), in samples.
         repeated: which rows are played again and again, shape (repeated,).
-        moved: which are not the samples as they were recorded, but lie between or go another way, shape (moved,).
+        still: which are the samples as they were recorded, shape (still,).
+        moved: which lie between them or go another way, shape (moved,).
         cutoff: of these, shape (moved,): the highest frequency that is left, over Nyquist's.
         filtered: which have a color or a room, shape (filtered,).
         color_db: of these, shape (filtered, 6).
@@ -119,6 +120,7 @@ class Playback(NamedTuple):
     position: Int[Tensor, "2 row"]
     placement: Int[Tensor, "4 row"]
     repeated: Int[Tensor, " repeated"]
+    still: Int[Tensor, " still"]
     moved: Int[Tensor, " moved"]
     cutoff: Float[Tensor, " moved"]
     filtered: Int[Tensor, " filtered"]
@@ -131,14 +133,16 @@ class Playback(NamedTuple):
     @classmethod
     def of(cls, plays: Sequence[Play]) -> "Playback":
         """Put plays together, one for each row."""
-        moved = _padded([row for row, play in enumerate(plays) if play.speed != 1.0 or play.first % 1.0])
+        is_moved = [play.speed != 1.0 or play.first % 1.0 != 0.0 for play in plays]
+        moved = _padded([row for row, moves in enumerate(is_moved) if moves])
         filtered = _padded([row for row, play in enumerate(plays) if play.room is not None or any(play.color_db)])
         in_room = _padded([number for number, row in enumerate(filtered) if plays[row].room is not None])
         rooms = [room for number in in_room if (room := plays[filtered[number]].room) is not None]
         return cls(
             torch.tensor([[round(one * 2**_FRACTION) for one in (p.first, p.speed)] for p in plays]).reshape(-1, 2).T,
-            torch.tensor([[p.length, p.start, p.period, p.fade] for p in plays]).reshape(-1, 4).T,
+            torch.tensor([[p.length, p.start, p.period, p.fade] for p in plays], dtype=torch.int32).reshape(-1, 4).T,
             torch.tensor(_padded([row for row, play in enumerate(plays) if play.period]), dtype=torch.int64),
+            torch.tensor(_padded([row for row, moves in enumerate(is_moved) if not moves]), dtype=torch.int64),
             torch.tensor(moved, dtype=torch.int64),
             torch.tensor([min(1.0, 1.0 / abs(plays[row].speed)) for row in moved]),
             torch.tensor(filtered, dtype=torch.int64),
@@ -172,12 +176,16 @@ def render(
     """
     waves = sounds.float() / 32768.0 if sounds.dtype == torch.int16 else sounds
     length, start, period, fade = playback.placement[:, :, None]
-    played = torch.arange(time, device=waves.device)[None] - start
+    played = torch.arange(time, dtype=torch.int32, device=waves.device)[None] - start
     if len(playback.repeated):
         played[playback.repeated] = played[playback.repeated].remainder(period[playback.repeated])
-    there = torch.minimum(played + 1, length - played).clamp(min=0).minimum(fade) / fade
-    first = playback.position[0, :, None] >> _FRACTION
-    placed = waves.gather(1, (played + first).clamp(0, waves.shape[1] - 1))
+    left = length - played
+    there = torch.minimum(left, played + 1).clamp_(min=0).minimum(fade) / fade
+    placed = waves.new_empty(len(waves), time)
+    if len(playback.still):
+        rows = playback.still
+        at = played[rows] + (playback.position[0, rows, None] >> _FRACTION)
+        placed[rows] = waves[rows].gather(1, at.clamp_(0, waves.shape[1] - 1))
     if len(playback.moved):
         placed[playback.moved] = _moved(waves, playback, played)
     placed *= there
@@ -196,7 +204,7 @@ def _moved(waves: Tensor, playback: Playback, played: Tensor) -> Tensor:
     spectrum *= torch.where(cutoff < 1.0, ((cutoff - frequency) / (_TAPER * cutoff)).clamp(0.0, 1.0), 1.0) * 2.0
     dense = torch.fft.irfft(spectrum, 2 * size)
     first, step = 2 * playback.position[:, rows, None]
-    at = played[rows].clamp(min=0).minimum(playback.placement[0, rows, None] - 1).mul_(step).add_(first)
+    at = played[rows].clamp_(min=0).minimum(playback.placement[0, rows, None] - 1).long().mul_(step).add_(first)
     low = (at >> _FRACTION).clamp_(0, dense.shape[1] - 2)
     share = at.sub_(low << _FRACTION).float().mul_(2.0**-_FRACTION)
     return torch.lerp(dense.gather(1, low), dense.gather(1, low.add_(1)), share)
