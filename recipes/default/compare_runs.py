@@ -16,7 +16,6 @@ import torch
 from networks import builder_of
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
-from torch import Tensor
 
 from querysep.anchors.catalog import Catalog, read_catalog
 from querysep.data.manifest import Split
@@ -26,10 +25,9 @@ from querysep.separation.config import SeparatorConfig
 from querysep.separation.network import SeparatorNetwork
 from querysep.training.config import SeparatorTraining
 from querysep.training.run_folder import read_run
-from querysep.training.sampler import SAMPLERS, Mixtures
+from querysep.training.sampler import SAMPLERS, MixtureBatch, Mixtures
 from querysep.training.separator import validation_figures
 
-BATCH = 16
 FLOOR_DB = 40.0  # an error so far below the mixture counts no more
 SILENT_DB = 0.05  # an answer that changes the error by less is silent
 PLAIN: dict[str, object] = {"mixing": "paper", "own_query_share": 0.0, "absent_share": 0.0, "queries": 1, "seed": 11}
@@ -66,18 +64,18 @@ def averaged(run: Path) -> tuple[SeparatorNetwork, int, float]:
 
 
 @torch.inference_mode()
-def answers_db(network: SeparatorNetwork, segments: Tensor, conditions: Tensor, wanted: Tensor) -> NDArray[np.float64]:
+def answers_db(network: SeparatorNetwork, mixtures: Sequence[MixtureBatch]) -> NDArray[np.float64]:
     """Return for each mixture and query how far the error is below what the mixture itself would leave, dB.
 
     For a query that is in a mixture of several, that is the SDR improvement; alone, the SNR, and for one that is absent
     how silent the answer is.
     """
     found = []
-    for first in range(0, len(segments), BATCH):
-        part = slice(first, first + BATCH)
-        mixture = segments[part].sum(dim=1, keepdim=True)
-        targets = segments[part, :2] * wanted[part, :, None]
-        answers = network(mixture.repeat_interleave(2, dim=0), conditions[part].flatten(0, 1))
+    for batch in mixtures:
+        segments = batch.segments()
+        mixture = segments.sum(dim=1, keepdim=True)
+        targets = segments[:, :2] * batch.wanted[:, :, None]
+        answers = network(mixture.repeat_interleave(2, dim=0), batch.conditions.flatten(0, 1))
         answers = answers[:, 0].unflatten(0, (-1, 2))
         before = (mixture - targets).square().sum(dim=-1)
         energy = mixture.square().sum(dim=-1)
@@ -100,10 +98,9 @@ def main(anchors: str, runs: Sequence[Path], count: int, split: Split) -> None:
         for kind, settings in KINDS.items():
             training = SeparatorTraining.model_validate(settings)
             sampler = SAMPLERS[training.mixing](catalog, training, split, None)
-            batch = Mixtures(sampler).batch(range(count))
-            wanted = batch.wanted
-            values = answers_db(network, batch.segments(), batch.conditions, wanted)
-            there = wanted.numpy() > 0
+            mixtures = Mixtures(sampler).first(count)
+            values = answers_db(network, mixtures)
+            there = torch.cat([batch.wanted for batch in mixtures]).numpy() > 0
             cells.append(f"{values[there].mean():.2f}")
             if kind == "alone":
                 absent = float(values[~there].mean())
@@ -113,7 +110,7 @@ def main(anchors: str, runs: Sequence[Path], count: int, split: Split) -> None:
                 reference = pairs if reference is None else reference
                 low, high = bootstrap_interval(pairs - reference)
                 own = f"{(pairs - reference).mean():+.2f} ({low:+.2f} to {high:+.2f})"
-                figures = validation_figures(network, batch, sampler.relations)
+                figures = validation_figures(network, mixtures, sampler.relations)
                 auc = figures.get("validation_presence_auc", float("nan"))
         row = [run.name, str(steps), f"{minutes:.0f}", *cells, f"{absent:.1f}", f"{missed:.1%}", own, f"{auc:.3f}"]
         print(f"| {' | '.join(row)} |", flush=True)

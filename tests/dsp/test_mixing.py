@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from published import assert_agrees, given
 from torch import Tensor
 
-from querysep.dsp.mixing import KNOTS, Beds, Play, Playback, Room, add_noise, balance, noise, place, render, rms
+from querysep.dsp.mixing import KNOTS, Bed, Beds, Play, Playback, Room, add_noise, balance, noise, place, render, rms
 
 RATE, TIME = 32_000, 16_000
 ROOM = Room(decay_s=0.2, level_db=-6.0, smoothing=3, seed=77)
@@ -174,14 +174,8 @@ def test_noise_has_the_level_and_the_color_asked_for(slope: float) -> None:
 
 def test_beds_lie_under_their_mixtures_at_their_level_and_in_their_band() -> None:
     mixtures = torch.randn(4, 32_768, generator=torch.Generator().manual_seed(0)) * torch.logspace(-2, 0, 4)[:, None]
-    beds = Beds(
-        torch.tensor([3, 1]),
-        torch.tensor([10.0, -5.0]),
-        torch.tensor([0.0, 1.0]),
-        torch.tensor([[0.25, 0.5], [0.0, 1.0]]),
-        torch.tensor([5, 900_000]),
-    )
-    found = beds.under(mixtures)
+    brown, band = Bed(-5.0, 1.0, (0.0, 1.0), 900_000), Bed(10.0, 0.0, (0.25, 0.5), 5)
+    found = Beds.of([None, brown, None, band]).under(mixtures)
     assert not found[0].any() and not found[2].any()
     for row, snr_db in ((3, 10.0), (1, -5.0)):
         assert float(20 * torch.log10(rms(mixtures[row]) / rms(found[row]))) == pytest.approx(snr_db, abs=0.01)
@@ -191,8 +185,7 @@ def test_beds_lie_under_their_mixtures_at_their_level_and_in_their_band() -> Non
     assert float(power[3, :3_600].sum() / power[3].sum()) < 1e-4
     octave_db = 10 * torch.log10(power[1, 4_096:8_192].mean() / power[1, 512:1_024].mean()) / 3
     assert float(octave_db) == pytest.approx(-6.0, abs=0.6)
-    none = Beds(*(torch.zeros(0, dtype=kind) for kind in (torch.int64, *[torch.float32] * 3, torch.int64)))
-    assert not none.under(mixtures).any()
+    assert not Beds.of([None] * 4).under(mixtures).any()
 
 
 def test_a_stretch_swells_and_dies_away() -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from toy_catalog import toy_catalog
 
 from querysep.anchors.catalog import Catalog
@@ -60,7 +61,8 @@ def test_the_own_share_is_as_it_says() -> None:
 
 def test_validation_leaves_out_what_no_other_origin_can_ask_for() -> None:
     catalog = _one_clip(toy_catalog("validation"), {"Bell", "Rain"})
-    asked = validation_mixtures(catalog, 60, seed=0).anchors[:, :2].unique().tolist()
+    batches = validation_mixtures(catalog, 60, seed=0)
+    asked = torch.cat([batch.anchors[:, :2] for batch in batches]).unique().tolist()
     labels = {catalog.anchors[anchor].label for anchor in asked}
     assert labels == {anchor.label for anchor in catalog.anchors} - {"Bell", "Rain"}
 
@@ -68,4 +70,4 @@ def test_validation_leaves_out_what_no_other_origin_can_ask_for() -> None:
 def test_validation_takes_the_targets_themselves_where_there_is_nothing_else() -> None:
     catalog = toy_catalog("validation")
     catalog = _one_clip(catalog, {anchor.label for anchor in catalog.anchors} - {"Dog", "Bark"})
-    assert len(validation_mixtures(catalog, 5, seed=0).wanted) == 5  # Dog and Bark have several clips, but are related
+    assert len(validation_mixtures(catalog, 5, seed=0)[0].wanted) == 5  # Dog and Bark are related

@@ -65,9 +65,9 @@ def test_presence_is_learnt_beside_the_mask() -> None:
         module.batch_loss(batch).backward()
         optimizer.step()
     network.eval()
-    assert validation_figures(network, batch, sampler.relations)["validation_presence_auc"] > 0.9
+    assert validation_figures(network, [batch], sampler.relations)["validation_presence_auc"] > 0.9
     plain = build_separator(SHAPE.model_copy(update={"presence_dim": 0})).eval()
-    assert set(validation_figures(plain, batch, sampler.relations)) == {"validation_sdri_db"}
+    assert set(validation_figures(plain, [batch], sampler.relations)) == {"validation_sdri_db"}
 
 
 @pytest.mark.parametrize("frames", [5, 126, 257, 700])

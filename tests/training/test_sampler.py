@@ -151,8 +151,8 @@ def test_beds_are_part_of_mixtures_and_never_asked_for() -> None:
     snr_db = 10 * torch.log10(segments[:, :2].sum(dim=1).square().sum(dim=1) / power)[torch.from_numpy(has)]
     assert -5.1 < float(snr_db.min()) < 0 and 20 < float(snr_db.max()) < 25.1
     beds = [plan.bed for plan in plans if plan.bed is not None]
-    assert 0.35 < np.mean([bed[2] > 0 for bed in beds]) < 0.65  # bands
-    assert all(2.0**-7.1 < bed[2] < bed[3] <= 1.0 for bed in beds if bed[2] > 0)
+    assert 0.35 < np.mean([bed.band[0] > 0 for bed in beds]) < 0.65
+    assert all(2.0**-7.1 < bed.band[0] < bed.band[1] <= 1.0 for bed in beds if bed.band[0] > 0)
     assert Mixtures(MixtureSampler(toy_catalog(), SeparatorTraining())).batch(range(3)).beds is None
 
 
@@ -240,9 +240,12 @@ def test_training_and_validation_keep_to_their_sides() -> None:
         MixtureSampler(validation, SeparatorTraining())
     with pytest.raises(DataError, match="for 'validation'"):
         validation_mixtures(train, 3, seed=0)
-    first, again = (validation_mixtures(validation, 3, seed=7) for _ in range(2))
+    (first,), (again,) = (validation_mixtures(validation, 3, seed=7) for _ in range(2))
     assert torch.equal(first.segments(), again.segments()) and torch.equal(first.conditions, again.conditions)
     assert first.segments().shape == (3, 2, TIME)
+    parts = [batch.segments() for batch in validation_mixtures(validation, 19, seed=7)]
+    assert [len(part) for part in parts] == [8, 8, 3]
+    torch.testing.assert_close(parts[0][:3], first.segments(), rtol=1e-4, atol=1e-5)
 
 
 def _only(*labels: str) -> Catalog:

@@ -258,15 +258,32 @@ def noise(seeds: Int[Tensor, " row"], time: int) -> Float[Tensor, "row time"]:
     return stretches
 
 
+@dataclass(frozen=True)
+class Bed:
+    """Steady noise under a mixture.
+
+    Attributes:
+        snr_db: energy of the mixture over that of its bed.
+        slope: 0 for white noise, 1 for brown.
+        band: lowest and highest frequency over Nyquist's.
+        seed: see ``noise``.
+    """
+
+    snr_db: float
+    slope: float
+    band: tuple[float, float]
+    seed: int
+
+
 class Beds(NamedTuple):
-    """Steady noise under mixtures: one bed for each of some of them.
+    """Beds as tensors, one for each of some mixtures; see ``Bed``.
 
     Attributes:
         rows: of the mixtures, shape (bed,).
-        snr_db: energy of the mixture over that of its bed, shape (bed,).
-        slope: 0 for white noise, 1 for brown, shape (bed,).
-        band: lowest and highest frequency over Nyquist's, shape (bed, 2).
-        seeds: see ``noise``, shape (bed,).
+        snr_db: shape (bed,).
+        slope: shape (bed,).
+        band: shape (bed, 2).
+        seeds: shape (bed,).
     """
 
     rows: Int[Tensor, " bed"]
@@ -274,6 +291,18 @@ class Beds(NamedTuple):
     slope: Float[Tensor, " bed"]
     band: Float[Tensor, "bed 2"]
     seeds: Int[Tensor, " bed"]
+
+    @classmethod
+    def of(cls, beds: Sequence[Bed | None]) -> "Beds":
+        """Put the beds of mixtures together; None: that mixture has none."""
+        some = [bed for bed in beds if bed is not None]
+        return cls(
+            torch.tensor([row for row, bed in enumerate(beds) if bed is not None], dtype=torch.int64),
+            torch.tensor([bed.snr_db for bed in some]),
+            torch.tensor([bed.slope for bed in some]),
+            torch.tensor([bed.band for bed in some]).reshape(-1, 2),
+            torch.tensor([bed.seed for bed in some], dtype=torch.int64),
+        )
 
     def under(self, mixtures: Float[Tensor, "batch time"]) -> Float[Tensor, "batch time"]:
         """Return the bed of each mixture; silence for those that have none."""

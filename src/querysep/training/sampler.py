@@ -13,18 +13,16 @@ from torch import Tensor
 from querysep.anchors.catalog import Catalog
 from querysep.anchors.relations import AnchorRelations, Relations, relations_of
 from querysep.data.manifest import Split
-from querysep.dsp.mixing import Beds, Play, Playback, balance, render
+from querysep.dsp.mixing import Bed, Beds, Play, Playback, balance, render
 from querysep.errors import DataError
 from querysep.training.augmentations import AUGMENTATIONS, Augmentation
 from querysep.training.config import SeparatorTraining
 
 _TRIES = 50
+_FEW = 8  # mixtures
 _NEAR = 5  # classes that count as alike
 _RELATED = "Nearly all classes of the anchor catalog are related; there are no pairs to train on."
 _VALIDATION = {"mixing": "paper", "own_query_share": 0.0, "absent_share": 0.0, "queries": 1}
-
-
-Bed = tuple[float, float, float, float, int]
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Plan:
         anchors: that are mixed, one to four.
         plays: how each is played.
         levels_db: of each against the first, beyond equal energy.
-        bed: steady noise under them: SNR in dB, slope, lowest and highest frequency over Nyquist's, and seed; or None.
+        bed: steady noise under them, if there is any.
         conditions: shape (2, condition_dim), a query for each of the first two.
         wanted: shape (2,), 1 where the query's class is in the mixture, 0 where silence is the answer.
         queried: of which anchors the two queries are.
@@ -134,7 +132,7 @@ class MixtureSampler:
             high = float(2.0 ** -rng.uniform(0.0, 7.0 - octaves))
             low = float(high * 2.0**-octaves)
         snr_db = float(rng.uniform(*self.training.bed_snr_db))
-        return snr_db, float(rng.uniform(0.0, 1.0)), low, high, int(rng.integers(1 << 20))
+        return Bed(snr_db, float(rng.uniform(0.0, 1.0)), (low, high), int(rng.integers(1 << 20)))
 
     def _draw_anchor(self, rng: np.random.Generator) -> int:
         return int(rng.choice(self._members[rng.choice(len(self._members), p=self._weights)]))
@@ -338,6 +336,10 @@ class Mixtures:
     def __init__(self, sampler: MixtureSampler) -> None:
         self._sampler = sampler
 
+    def first(self, count: int) -> list[MixtureBatch]:
+        """Return the first mixtures in batches of eight: to render all of them at once would take gigabytes."""
+        return [self.batch(range(start, min(count, start + _FEW))) for start in range(0, count, _FEW)]
+
     def batch(self, indices: Sequence[int]) -> MixtureBatch:
         """Return the mixtures of some indices.
 
@@ -359,7 +361,7 @@ class Mixtures:
             Playback.of([play for plan in plans for play in plan.plays]),
             torch.tensor(slots),
             levels_db,
-            _beds([plan.bed for plan in plans]) if self._sampler.training.bed_share else None,
+            Beds.of([plan.bed for plan in plans]) if self._sampler.training.bed_share else None,
             torch.from_numpy(np.stack([plan.conditions for plan in plans])),
             torch.from_numpy(np.stack([plan.wanted for plan in plans])),
             anchors,
@@ -368,23 +370,10 @@ class Mixtures:
         )
 
 
-def _beds(beds: Sequence[Bed | None]) -> Beds:
-    some = [(row, *bed) for row, bed in enumerate(beds) if bed is not None]
-    rows, snr_db, slope, low, high, seeds = zip(*some, strict=True) if some else ((),) * 6
-    bands = torch.tensor([low, high]).T.reshape(-1, 2)
-    return Beds(
-        torch.tensor(rows, dtype=torch.int64),
-        torch.tensor(snr_db, dtype=torch.float32),
-        torch.tensor(slope, dtype=torch.float32),
-        bands,
-        torch.tensor(seeds, dtype=torch.int64),
-    )
-
-
 def validation_mixtures(
     catalog: Catalog, count: int, seed: int, training: SeparatorTraining | None = None
-) -> MixtureBatch:
-    """Return fixed mixtures of the anchors on the validation side.
+) -> list[MixtureBatch]:
+    """Return fixed mixtures of the anchors on the validation side, see ``Mixtures.first``.
 
     Args:
         catalog: anchors, some of them of the split ``validation``.
@@ -397,7 +386,7 @@ def validation_mixtures(
     """
     settings = training or SeparatorTraining.model_validate(_VALIDATION)
     settings = settings.model_copy(update={"seed": seed})
-    return Mixtures(SAMPLERS[settings.mixing](catalog, settings, "validation", None)).batch(range(count))
+    return Mixtures(SAMPLERS[settings.mixing](catalog, settings, "validation", None)).first(count)
 
 
 def queries_present(anchors: Tensor, wanted: Tensor, relations: AnchorRelations) -> Tensor:

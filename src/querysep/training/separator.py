@@ -1,6 +1,6 @@
 """Training the separator on pairs of anchor segments."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -38,7 +38,6 @@ from querysep.training.start import begin_from, same_embeddings
 from querysep.training.variations import vary_catalog
 
 _VALIDATED = 200  # mixtures: of two weights that differ by 0.2 dB, 64 often choose the wrong ones
-_BATCH = 8
 _COMPRESSION, _LEAST_POWER, _LEAST_MASK = 0.3, 1e-12, 1e-5
 
 
@@ -152,7 +151,7 @@ class SeparatorModule(QueryModule[SeparatorNetwork]):
         self,
         network: SeparatorNetwork,
         training: SeparatorTraining,
-        validation: MixtureBatch | None = None,
+        validation: Sequence[MixtureBatch] = (),
         relations: AnchorRelations | None = None,
         loss: Loss | None = None,
     ) -> None:
@@ -188,7 +187,7 @@ class SeparatorModule(QueryModule[SeparatorNetwork]):
 
 @torch.no_grad()
 def validation_figures(
-    network: SeparatorNetwork, mixtures: MixtureBatch, relations: AnchorRelations | None = None
+    network: SeparatorNetwork, mixtures: Sequence[MixtureBatch], relations: AnchorRelations | None = None
 ) -> dict[str, float]:
     """Return how well a separator does.
 
@@ -202,31 +201,34 @@ def validation_figures(
         ``validation_presence_auc``: how often a query that is there scores above one that is not (torchmetrics), where
         the network tells presence.
     """
-    device = next(network.parameters()).device
-    config, segments = network.config, mixtures.segments()
+    device, config = next(network.parameters()).device, network.config
+    conditions, wanted, anchors = (
+        torch.cat([getattr(batch, name) for batch in mixtures]) for name in ("conditions", "wanted", "anchors")
+    )
     improvements, logits = [], []
-    for part, conditions in zip(torch.split(segments, _BATCH), torch.split(mixtures.conditions, _BATCH), strict=True):
-        mixture = part.sum(dim=1, keepdim=True).repeat_interleave(2, dim=0).to(device)
-        targets = part[:, :2].flatten(0, 1)[:, None].to(device)
-        estimates = network(mixture, conditions.flatten(0, 1).to(device)).float()
+    for batch in mixtures:
+        segments = batch.segments()
+        mixture = segments.sum(dim=1, keepdim=True).repeat_interleave(2, dim=0).to(device)
+        targets = segments[:, :2].flatten(0, 1)[:, None].to(device)
+        estimates = network(mixture, batch.conditions.flatten(0, 1).to(device)).float()
         before, after = ((targets - one).square().sum(dim=(1, 2)) for one in (mixture, estimates))
         improvements.append(10.0 * torch.log10(before.clamp(min=1e-12) / after.clamp(min=1e-12)))
         if relations is not None:
             encoded = network.listen(stft(mixture[::2, 0], config.n_fft, config.hop).abs())
-            scores = network.presence_logits(encoded, mixtures.conditions.flatten(0, 1).to(device))
+            scores = network.presence_logits(encoded, conditions.flatten(0, 1).to(device))
             logits += [] if scores is None else [scores.float().cpu()]
     figures = {"validation_sdri_db": float(torch.cat(improvements).mean())}
     if relations is not None and logits:
-        known = queries_present(mixtures.anchors, mixtures.wanted, relations)
+        known = queries_present(anchors, wanted, relations)
         counted = ~known.isnan()
         figures["validation_presence_auc"] = float(binary_auroc(torch.cat(logits)[counted], known[counted].int()))
     return figures
 
 
-def _validation(catalog: Catalog) -> MixtureBatch | None:
-    """Return fixed mixtures of the validation side; None where it has not two classes."""
+def _validation(catalog: Catalog) -> list[MixtureBatch]:
+    """Return fixed mixtures of the validation side; none where it has not two classes."""
     classes = {anchor.label for anchor in catalog.anchors if anchor.split == "validation"}
-    return validation_mixtures(catalog, _VALIDATED, seed=0) if len(classes) > 1 else None
+    return validation_mixtures(catalog, _VALIDATED, seed=0) if len(classes) > 1 else []
 
 
 def answers_for_pairs(network: SeparatorNetwork, magnitude: Tensor, conditions: Tensor) -> tuple[Tensor, Tensor | None]:
