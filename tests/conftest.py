@@ -54,7 +54,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from calibrations import open_calibration
 
-    from querysep.detection.config import DetectorConfig
+    from querysep.detection.config import HtsatConfig
     from querysep.detection.htsat import Htsat
     from querysep.io.label_bank import BankRow, LabelBank
     from querysep.io.presence_calibration import write_presence
@@ -63,7 +63,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from querysep.separation.config import CompactConfig
 
     shape = ModelShape(
-        detector=DetectorConfig(
+        detector=HtsatConfig(
             n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4, classes=4
         ),
         separator=CompactConfig(channels=(8, 16), condition_dim=16, condition_hidden=16, presence_dim=8),

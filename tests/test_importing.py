@@ -12,7 +12,7 @@ from published import assert_agrees, checkpoint, given
 from torch import Tensor
 
 from querysep.cli.main import run
-from querysep.detection.config import DetectorConfig
+from querysep.detection.config import HtsatConfig
 from querysep.detection.htsat import Htsat
 from querysep.errors import WeightsError
 from querysep.importing import import_official
@@ -21,9 +21,7 @@ from querysep.separation.build import build_separator
 from querysep.separation.config import PaperConfig
 
 SMALL = ModelShape(
-    detector=DetectorConfig(
-        n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4, classes=4
-    ),
+    detector=HtsatConfig(n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4, classes=4),
     separator=PaperConfig(channels=(4, 8), condition_dim=16),
 )
 

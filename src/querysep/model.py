@@ -11,9 +11,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
+from querysep.detection.build import build_detector
 from querysep.detection.config import DetectorConfig
-from querysep.detection.htsat import Htsat
 from querysep.detection.identity import detector_hash
+from querysep.detection.network import DetectorNetwork
 from querysep.errors import ConfigError, DeviceError, WeightsError
 from querysep.io.label_bank import BANK_NAME, LabelBank, read_label_bank
 from querysep.io.presence_calibration import PresenceCalibration, read_presence
@@ -83,7 +84,7 @@ class TrainedDetector:
         labels: names of its classes, in order.
     """
 
-    network: Htsat
+    network: DetectorNetwork
     labels: tuple[str, ...]
 
     @property
@@ -109,7 +110,7 @@ class Model:
 
     config: ModelConfig
     hash: str
-    detector: Htsat
+    detector: DetectorNetwork
     separator: SeparatorNetwork
     device: torch.device
     label_bank: LabelBank | None = None
@@ -204,7 +205,7 @@ def load_model(name: str | Path = "default", device: str = "auto") -> Model:
         config = ModelConfig.model_validate(raw)
     except ValidationError as error:
         raise WeightsError(f"'{folder / 'config.json'}' does not describe a model: {first_problem(error)}.") from error
-    detector, separator = Htsat(config.shape.detector), build_separator(config.shape.separator)
+    detector, separator = build_detector(config.shape.detector), build_separator(config.shape.separator)
     fill(_Pair(detector, separator), tensors, f"'{folder / 'model.safetensors'}'")
     bank = read_label_bank(folder, config.shape.separator.condition_dim, config.shape.detector.classes)
     presence = read_presence(folder, digest, config.shape.detector.latent_dim)
@@ -230,12 +231,12 @@ def load_detector(folder: Path) -> TrainedDetector:
         raise WeightsError(
             f"'{folder / 'config.json'}' does not describe a detector: {first_problem(error)}."
         ) from error
-    network = Htsat(config.detector)
+    network = build_detector(config.detector)
     fill(network, tensors, f"'{folder / 'model.safetensors'}'")
     return TrainedDetector(network.eval(), config.labels)
 
 
-def save_detector(folder: Path, network: Htsat, labels: tuple[str, ...]) -> None:
+def save_detector(folder: Path, network: DetectorNetwork, labels: tuple[str, ...]) -> None:
     """Write a detector's own weights folder, in float16 as a model's is, so that it is the same detector in both.
 
     Raises:
@@ -249,7 +250,7 @@ def save_detector(folder: Path, network: Htsat, labels: tuple[str, ...]) -> None
 def save_model(
     folder: Path,
     config: ModelConfig,
-    detector: Htsat,
+    detector: DetectorNetwork,
     separator: SeparatorNetwork,
     card: str,
     half: bool = False,
@@ -264,7 +265,7 @@ def save_model(
     write_folder(folder, config.model_dump(mode="json"), pair_tensors(detector, separator), card, half, beside)
 
 
-def pair_tensors(detector: Htsat, separator: SeparatorNetwork) -> dict[str, Tensor]:
+def pair_tensors(detector: DetectorNetwork, separator: SeparatorNetwork) -> dict[str, Tensor]:
     """Return the tensors of both networks under the names of a weights folder."""
     return {name: tensor.detach().cpu() for name, tensor in _Pair(detector, separator).state_dict().items()}
 
@@ -279,7 +280,7 @@ def first_problem(error: ValidationError) -> str:
 class _Pair(torch.nn.Module):
     """Gives the tensors of both networks their names in the file."""
 
-    def __init__(self, detector: Htsat, separator: SeparatorNetwork) -> None:
+    def __init__(self, detector: DetectorNetwork, separator: SeparatorNetwork) -> None:
         super().__init__()
         self.detector = detector
         self.separator = separator

@@ -8,13 +8,13 @@ import torch
 
 from querysep.anchors.catalog import Anchor, Catalog, CatalogFacts
 from querysep.anchors.label_bank import check_mined_by, joined, label_bank
-from querysep.detection.config import DetectorConfig
+from querysep.detection.config import HtsatConfig
 from querysep.detection.htsat import Htsat
 from querysep.detection.windows import embed
 from querysep.errors import DataError, WeightsError
 from querysep.io.label_bank import BANK_NAME, BankRow, LabelBank, read_label_bank
 
-CONFIG = DetectorConfig(
+CONFIG = HtsatConfig(
     n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4, patch_size=4, classes=4
 )
 FACTS = CatalogFacts(sample_rate=32_000, segment_time=64_000, latent_dim=16, detector="d", settings="{}")

@@ -16,12 +16,12 @@ from querysep.anchors.miner import Miner
 from querysep.anchors.relations import Relations
 from querysep.data.clips import ClipBank
 from querysep.data.manifest import Clip
-from querysep.detection.config import DetectorConfig
+from querysep.detection.config import HtsatConfig
 from querysep.detection.htsat import Htsat
 from querysep.detection.windows import PresenceStream, embed
 from querysep.errors import ConfigError, DataError
 
-CONFIG = DetectorConfig(
+CONFIG = HtsatConfig(
     n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4, patch_size=4, classes=4
 )
 LABELS = ("Animal", "Dog", "Cat", "Car")

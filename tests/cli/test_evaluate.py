@@ -8,12 +8,12 @@ import pytest
 from cli.running import Querysep
 from synthetic_set import make_set
 
-from querysep.detection.config import DetectorConfig
+from querysep.detection.config import HtsatConfig
 from querysep.detection.htsat import Htsat
 from querysep.evaluation.protocols.request import FLAGS, TAKES, ProtocolName, Request
 from querysep.model import save_detector
 
-CONFIG = DetectorConfig(
+CONFIG = HtsatConfig(
     n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4, patch_size=4, classes=3
 )
 

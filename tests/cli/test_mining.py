@@ -7,11 +7,11 @@ from cli.running import Querysep
 from synthetic_set import make_set
 
 from querysep.anchors.catalog import read_catalog
-from querysep.detection.config import DetectorConfig
+from querysep.detection.config import HtsatConfig
 from querysep.detection.htsat import Htsat
 from querysep.model import save_detector
 
-CONFIG = DetectorConfig(
+CONFIG = HtsatConfig(
     n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4, patch_size=4, classes=3
 )
 

@@ -20,14 +20,14 @@ from querysep.anchors.miner import Mined, Miner
 from querysep.anchors.relations import Relations
 from querysep.data.formats.data_set import open_recordings
 from querysep.data.recordings import Recordings
-from querysep.detection.config import DetectorConfig
+from querysep.detection.config import HtsatConfig
 from querysep.detection.htsat import Htsat
 from querysep.detection.windows import embed
 from querysep.distributed.mining import ray_embedding, ray_engine
 
 pytest.importorskip("ray")
 
-CONFIG = DetectorConfig(
+CONFIG = HtsatConfig(
     n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4, patch_size=4, classes=4
 )
 LABELS = ("Low tone", "High tone", "Clicks", "Sound")

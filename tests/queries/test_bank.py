@@ -13,7 +13,7 @@ import soundfile
 import torch
 from recordings import tone
 
-from querysep.detection.config import DetectorConfig
+from querysep.detection.config import HtsatConfig
 from querysep.detection.htsat import Htsat
 from querysep.errors import ConfigError, DataError, QueryError
 from querysep.io.bank_file import KeptSound
@@ -29,7 +29,7 @@ RATE = 32_000
 def ear(seed: int = 0, embed_dim: int = 8) -> Ear:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        config = DetectorConfig(
+        config = HtsatConfig(
             n_mels=16, image_size=64, embed_dim=embed_dim, depths=(1, 1), heads=(1, 2), window_size=4, classes=4
         )
         return Ear(Htsat(config).eval(), torch.device("cpu"))

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import torch
 
-from querysep.detection.config import DetectorConfig
+from querysep.detection.config import HtsatConfig
 from querysep.detection.htsat import Htsat
 from querysep.detection.windows import embed, profile
 from querysep.errors import QueryError
@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 def detector() -> Htsat:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        config = DetectorConfig(
+        config = HtsatConfig(
             n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4, classes=4
         )
         return Htsat(config).eval()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from querysep.detection.config import DetectorConfig
+from querysep.detection.config import HtsatConfig
 from querysep.detection.htsat import Htsat
 from querysep.detection.yamnet import Lesson as Scored
 from querysep.dsp.mixing import Play, Playback
@@ -19,7 +19,7 @@ from querysep.training.detector import DetectorModule, _shared_labels
 from querysep.training.lessons import Lesson, Lessons, teach
 from querysep.training.weak_clips import WeakBatch
 
-CONFIG = DetectorConfig(n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4, classes=3)
+CONFIG = HtsatConfig(n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4, classes=3)
 
 
 class Tones:

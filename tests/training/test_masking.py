@@ -5,15 +5,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from querysep.detection.config import DetectorConfig
-from querysep.detection.htsat import Detection, Htsat
+from querysep.detection.config import HtsatConfig
+from querysep.detection.htsat import Htsat
+from querysep.detection.network import Detection
 from querysep.dsp.mixing import Play, Playback
 from querysep.training.config import DetectorTraining
 from querysep.training.detector import DetectorModule, _mask_stripes
 from querysep.training.lessons import Lesson
 from querysep.training.weak_clips import WeakBatch
 
-CONFIG = DetectorConfig(n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4, classes=3)
+CONFIG = HtsatConfig(n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4, classes=3)
 BATCH, TIME = 40, 32_000
 
 

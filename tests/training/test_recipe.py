@@ -18,7 +18,7 @@ from querysep.anchors.mine import mine
 from querysep.anchors.miner import Miner
 from querysep.anchors.relations import Relations
 from querysep.data.formats.data_set import open_recordings
-from querysep.detection.config import DetectorConfig
+from querysep.detection.config import HtsatConfig
 from querysep.detection.htsat import Htsat
 from querysep.errors import DataError
 from querysep.model import TrainedDetector, load_detector, load_model, save_detector
@@ -27,7 +27,7 @@ from querysep.training.config import DetectorTraining, SeparatorTraining
 from querysep.training.detector import train_detector
 from querysep.training.separator import Provenance, train_separator
 
-DETECTOR = DetectorConfig(n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4)
+DETECTOR = HtsatConfig(n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4)
 SEPARATOR = CompactConfig(channels=(8, 16), condition_dim=16, condition_hidden=16, presence_dim=8)
 ABOUT = Provenance("tiny", "CC0", "synthetic clips")
 FAST: dict[str, Any] = {"warmup_steps": 2, "checkpoint_steps": 3, "workers": 0, "batch_size": 4, "precision": "float32"}

@@ -9,8 +9,9 @@ from given import given
 from synthetic_set import make_set
 
 from querysep.data.formats.data_set import open_recordings
-from querysep.detection.config import DetectorConfig
-from querysep.detection.htsat import Detection, Htsat
+from querysep.detection.config import HtsatConfig
+from querysep.detection.htsat import Htsat
+from querysep.detection.network import Detection
 from querysep.errors import ConfigError, DataError
 from querysep.model import TrainedDetector, load_detector
 from querysep.separation.compact import CompactUnet
@@ -19,7 +20,7 @@ from querysep.training.config import DetectorTraining
 from querysep.training.detector import DetectorModule, choose_validation, mean_average_precision, train_detector
 from querysep.training.separator import validation_figures
 
-DETECTOR = DetectorConfig(n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4)
+DETECTOR = HtsatConfig(n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4)
 FAST: dict[str, Any] = {"warmup_steps": 1, "workers": 0, "batch_size": 4, "precision": "float32", "checkpoint_steps": 3}
 
 

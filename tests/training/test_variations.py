@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from toy_catalog import CLIPS, DIM, TIME, toy_catalog
 
 from querysep.anchors.catalog import Catalog
-from querysep.detection.config import DetectorConfig
+from querysep.detection.config import HtsatConfig
 from querysep.detection.htsat import Htsat
 from querysep.detection.windows import embed
 from querysep.dsp.mixing import Playback, render, rms
@@ -22,7 +22,7 @@ from querysep.training.sampler import MixtureSampler
 from querysep.training.variations import Variation, VariedCatalog, play_rows, vary_catalog
 
 RATE = 32_000
-SMALL = DetectorConfig(n_mels=16, image_size=64, embed_dim=8, depths=(1,), heads=(1,), window_size=4, classes=3)
+SMALL = HtsatConfig(n_mels=16, image_size=64, embed_dim=8, depths=(1,), heads=(1,), window_size=4, classes=3)
 
 
 def _detector() -> Htsat:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from querysep.data.recordings import Recordings
-from querysep.detection.htsat import Htsat
+from querysep.detection.network import DetectorNetwork
 from querysep.detection.windows import embed_together
 from querysep.errors import DataError
 from querysep.progress import Progress, silent
@@ -20,14 +20,14 @@ class EmbeddingEngine(Protocol):
     """Where the work is done."""
 
     def __call__(
-        self, network: Htsat, recordings: Recordings, batches: Sequence[Sequence[int]]
+        self, network: DetectorNetwork, recordings: Recordings, batches: Sequence[Sequence[int]]
     ) -> Iterator[NDArray[np.float32]]:
         """Give ``embed_batch`` of each batch, in the order of the batches."""
         ...
 
 
 def embed_batch(
-    network: Htsat, recordings: Recordings, indices: Sequence[int], device: torch.device | str = "cpu"
+    network: DetectorNetwork, recordings: Recordings, indices: Sequence[int], device: torch.device | str = "cpu"
 ) -> NDArray[np.float32]:
     """Return the latent embeddings of some clips, shape (clip, latent_dim): what each engine does."""
     waves = []
@@ -40,14 +40,18 @@ def embed_batch(
 
 
 def embed_here(
-    network: Htsat, recordings: Recordings, batches: Sequence[Sequence[int]]
+    network: DetectorNetwork, recordings: Recordings, batches: Sequence[Sequence[int]]
 ) -> Iterator[NDArray[np.float32]]:
     """Embed in this process."""
     return (embed_batch(network, recordings, batch) for batch in batches)
 
 
 def embed_clips(
-    recordings: Recordings, network: Htsat, *, engine: EmbeddingEngine = embed_here, progress: Progress = silent
+    recordings: Recordings,
+    network: DetectorNetwork,
+    *,
+    engine: EmbeddingEngine = embed_here,
+    progress: Progress = silent,
 ) -> NDArray[np.float32]:
     """Return the latent embedding of every clip.
 

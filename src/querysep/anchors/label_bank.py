@@ -9,7 +9,7 @@ from torch import Tensor
 
 from querysep.anchors.catalog import Catalog
 from querysep.anchors.relations import Hierarchy, Relations
-from querysep.detection.htsat import Htsat
+from querysep.detection.network import DetectorNetwork
 from querysep.detection.windows import embed_and_profile
 from querysep.errors import DataError
 from querysep.io.label_bank import BankRow, LabelBank
@@ -21,7 +21,7 @@ _SAME_DETECTOR = 0.9  # cosine
 
 
 def label_bank(
-    catalog: Catalog, network: Htsat, hierarchy: Hierarchy | None = None, progress: Progress = silent
+    catalog: Catalog, network: DetectorNetwork, hierarchy: Hierarchy | None = None, progress: Progress = silent
 ) -> LabelBank:
     """Average the training anchors of every class that has enough recordings.
 
@@ -79,7 +79,7 @@ def joined(bank: LabelBank, labels: Sequence[str], other: LabelBank, other_label
     )
 
 
-def check_mined_by(catalog: Catalog, network: Htsat) -> None:
+def check_mined_by(catalog: Catalog, network: DetectorNetwork) -> None:
     """Make sure that a detector is the one that mined a catalog, by what it hears in some of the anchors.
 
     Raises:
@@ -126,7 +126,7 @@ def _spread(indices: list[int]) -> list[int]:
     return [indices[place] for place in places]
 
 
-def _hear(catalog: Catalog, indices: list[int], network: Htsat) -> tuple[Tensor, Tensor]:
+def _hear(catalog: Catalog, indices: list[int], network: DetectorNetwork) -> tuple[Tensor, Tensor]:
     """Return latent embeddings and profiles of some of the anchors."""
     device = next(network.parameters()).device
     latents, profiles = [], []

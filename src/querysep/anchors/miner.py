@@ -13,8 +13,8 @@ from querysep.anchors.choice import MiningSettings, Stretch, choose, purity
 from querysep.anchors.relations import Relations
 from querysep.data.manifest import Clip
 from querysep.data.recordings import Recordings
-from querysep.detection.config import DetectorConfig
-from querysep.detection.htsat import Htsat
+from querysep.detection.config import DetectorConfig, HtsatConfig
+from querysep.detection.network import DetectorNetwork
 from querysep.detection.windows import Heard, PresenceMap, detect_together, embed_together, hear
 from querysep.errors import ConfigError, DataError
 
@@ -89,7 +89,7 @@ class Miner:
 
     def __init__(
         self,
-        network: Htsat,
+        network: DetectorNetwork,
         labels: Sequence[str],
         relations: Relations,
         settings: MiningSettings,
@@ -232,11 +232,12 @@ class Miner:
         return np.pad(sound[:wanted], (0, max(0, wanted - sound.shape[0])))
 
 
-def _check_published(config: DetectorConfig) -> None:
-    longest = (config.frames - 1) * config.hop
-    fits = longest >= _PUBLISHED_S * _PUBLISHED_RATE and _PUBLISHED_FRAMES % config.map_frames == 0
-    if config.sample_rate != _PUBLISHED_RATE or not fits:
-        raise ConfigError(
-            f"The published choice needs a detector of 10 seconds at 32000 Hz; this one hears {config.window_s:.2f} s "
-            f"at {config.sample_rate} Hz. Mine without it, or with a detector of the preset 'paper'."
-        )
+def _check_published(config: DetectorConfig) -> HtsatConfig:
+    if isinstance(config, HtsatConfig):
+        fits = config.window_time >= _PUBLISHED_S * _PUBLISHED_RATE and _PUBLISHED_FRAMES % config.map_frames == 0
+        if config.sample_rate == _PUBLISHED_RATE and fits:
+            return config
+    raise ConfigError(
+        f"The published choice needs an HTS-AT of 10 seconds at 32000 Hz; this detector hears {config.window_s:.2f} s "
+        f"at {config.sample_rate} Hz. Mine without it, or with a detector of the preset 'paper'."
+    )

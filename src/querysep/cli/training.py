@@ -90,6 +90,8 @@ def train_detector(
 ) -> None:
     """Train the detector on the clips of a data set."""
     _need_lightning()
+    from pydantic import TypeAdapter
+
     from querysep.detection.config import DetectorConfig
     from querysep.model import load_detector, load_preset
     from querysep.training import detector
@@ -101,7 +103,11 @@ def train_detector(
     stored = read_run(output, "detector")
     preset, training = _asked(DetectorTraining, stored, preset, config, settings)
     check_device(training)
-    shape = load_preset(preset).detector if preset or not stored else DetectorConfig.model_validate(stored.network)
+    shape = (
+        load_preset(preset).detector
+        if preset or not stored
+        else TypeAdapter(DetectorConfig).validate_python(stored.network)
+    )
     request = _request(stored, preset, change, data=data, start=start)
     first = Crowd.here().rank == 0
     quiet = quiet or not first

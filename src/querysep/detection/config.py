@@ -1,9 +1,11 @@
-"""Shape of the detector."""
+"""Shapes of the detectors."""
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 
-class DetectorConfig(BaseModel):
+class HtsatConfig(BaseModel):
     """Shape of the token-semantic audio transformer (ST-SED); saved beside its weights."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -60,3 +62,68 @@ class DetectorConfig(BaseModel):
     def map_frames(self) -> int:
         """Frames of the presence map for one full image."""
         return int(self.frames // (self.patch_size * 2 ** (len(self.depths) - 1)))
+
+    @property
+    def window_time(self) -> int:
+        """Longest input of one forward pass, samples."""
+        return (self.frames - 1) * self.hop
+
+    @property
+    def frame_time(self) -> int:
+        """Samples between two frames of the presence map of a full image."""
+        return self.frames // self.map_frames * self.hop
+
+
+class MobileConfig(BaseModel):
+    """Shape of a MobileNet with a transformer over its frames; saved beside its weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    architecture: Literal["mobile"] = "mobile"
+    sample_rate: int = Field(32_000, gt=0, description="Hz")
+    n_fft: int = Field(1024, gt=0, description="samples in a transform")
+    hop: int = Field(320, gt=0, description="samples between frames of the spectrogram")
+    map_frames: int = Field(64, gt=0, description="frames of the presence map that one forward pass takes at most")
+    trunk_classes: int = Field(521, ge=0, description="classes, the first ones, that the trunk's own layer knows")
+    embed_dim: int = Field(256, gt=0, description="channels of the transformer")
+    depth: int = Field(3, gt=0, description="transformer layers")
+    heads: int = Field(4, gt=0, description="attention heads of each layer")
+    mlp_ratio: float = Field(3.0, gt=0, description="width of the hidden layer over that of the layer")
+    dropout: float = Field(0.1, ge=0, lt=1, description="in the transformer's layers")
+    latent_dim: int = Field(256, gt=0, description="size of the latent embedding")
+    classes: int = Field(521, gt=0, description="number of classes")
+
+    @model_validator(mode="after")
+    def _fits(self) -> "MobileConfig":
+        if self.embed_dim % self.heads:
+            raise ValueError(f"embed_dim must be a multiple of heads; got {self.embed_dim} and {self.heads}")
+        if self.classes < self.trunk_classes:
+            raise ValueError(f"classes ({self.classes}) are at least the trunk's {self.trunk_classes}")
+        return self
+
+    @property
+    def frame_time(self) -> int:
+        """Samples between two frames of the presence map."""
+        return 8 * self.hop
+
+    @property
+    def window_time(self) -> int:
+        """Longest input of one forward pass, samples."""
+        return self.map_frames * self.frame_time
+
+    @property
+    def window_s(self) -> float:
+        """Longest input of one forward pass, seconds."""
+        return self.window_time / self.sample_rate
+
+
+def _architecture(given: Any) -> str:
+    """Return which of the shapes is meant; the transformer of the paper where a file does not say."""
+    name = given.get("architecture", "htsat") if isinstance(given, dict) else getattr(given, "architecture", "htsat")
+    return str(name)
+
+
+DetectorConfig = Annotated[
+    Annotated[HtsatConfig, Tag("htsat")] | Annotated[MobileConfig, Tag("mobile")], Discriminator(_architecture)
+]
+"""Shape of a detector; ``architecture`` says which."""

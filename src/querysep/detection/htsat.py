@@ -1,36 +1,19 @@
 """ST-SED: the hierarchical token-semantic audio transformer (Chen et al., ICASSP 2022), written from the papers."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from querysep.detection.config import DetectorConfig
+from querysep.detection.config import HtsatConfig
+from querysep.detection.network import Detection, DetectorNetwork
 from querysep.detection.swin import Stage
 from querysep.dsp.mel import log_mel, mel_filter_bank
-
-
-@dataclass(frozen=True)
-class Detection:
-    """What the detector says of a batch.
-
-    Attributes:
-        clipwise_logits: shape (batch, class), before the sigmoid: what a loss takes.
-        framewise: the presence map, probabilities, shape (batch, class, frame).
-        latent: the latent embedding, shape (batch, latent_dim).
-    """
-
-    clipwise_logits: Tensor
-    framewise: Tensor
-    latent: Tensor
-
-    @property
-    def clipwise(self) -> Tensor:
-        """Probabilities of the classes in the whole input, shape (batch, class)."""
-        return torch.sigmoid(self.clipwise_logits)
 
 
 class PatchEmbed(nn.Module):
@@ -47,12 +30,13 @@ class PatchEmbed(nn.Module):
         return tokens
 
 
-class Htsat(nn.Module):
+class Htsat(DetectorNetwork):
     """Log-mel spectrogram -> shifted-window transformer -> presence map, clipwise probabilities, latent embedding."""
 
+    config: HtsatConfig
     mel_filters: Tensor
 
-    def __init__(self, config: DetectorConfig) -> None:
+    def __init__(self, config: HtsatConfig) -> None:
         super().__init__()
         self.config = config
         filters = mel_filter_bank(config.sample_rate, config.n_fft, config.n_mels, config.fmin_hz, config.fmax_hz)
@@ -66,7 +50,7 @@ class Htsat(nn.Module):
         self.apply(_initialise)
 
     @staticmethod
-    def _stages(config: DetectorConfig) -> list[Stage]:
+    def _stages(config: HtsatConfig) -> list[Stage]:
         rates = torch.linspace(0.0, config.drop_path, sum(config.depths)).tolist()
         stages, first = [], 0
         for index, (depth, heads) in enumerate(zip(config.depths, config.heads, strict=True)):
@@ -144,6 +128,20 @@ class Htsat(nn.Module):
             Detection. Its presence map covers the repeated and stretched input: config.map_frames frames.
         """
         return self.classify(self.log_mel(wave))
+
+    def detect_together(self, waves: Sequence[Float[Tensor, " time"]]) -> Detection:
+        """Detect in waves of different lengths, each as ``forward`` does alone."""
+        return self.look(torch.cat([self.image(self.log_mel(wave[None])) for wave in waves]))
+
+    def sample_map(
+        self, window_map: NDArray[np.float32], centres: NDArray[np.float64], time: int
+    ) -> NDArray[np.float32]:
+        """Read the presence map at places of the input, the mean of its repetitions; see ``DetectorNetwork``."""
+        frames = window_map.shape[1]
+        copies = max(1, self.config.frames // (time // self.config.hop + 1))
+        positions = (centres[None, :] + np.arange(copies)[:, None] * time) / (copies * time) * frames
+        sampled: NDArray[np.float32] = window_map[:, np.minimum(positions.astype(int), frames - 1)].mean(axis=1)
+        return sampled
 
 
 def _initialise(module: nn.Module) -> None:

@@ -2,10 +2,10 @@
 
 import hashlib
 
-from querysep.detection.htsat import Htsat
+from querysep.detection.network import DetectorNetwork
 
 
-def detector_hash(network: Htsat) -> str:
+def detector_hash(network: DetectorNetwork) -> str:
     """Tell detectors apart: 16 hexadecimal digits over the shape and the weights, wherever they are."""
     digest = hashlib.sha256(network.config.model_dump_json().encode())
     for name, tensor in network.state_dict().items():

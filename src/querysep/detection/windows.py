@@ -9,7 +9,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from querysep.detection.htsat import Detection, Htsat
+from querysep.detection.network import Detection, DetectorNetwork
 
 _BATCH = 8
 
@@ -48,7 +48,7 @@ def lengthen(wave: Float[Tensor, "batch time"], shortest: int) -> Float[Tensor, 
 
 
 @torch.inference_mode()
-def embed(network: Htsat, segments: Float[Tensor, "batch time"]) -> Float[Tensor, "batch latent_dim"]:
+def embed(network: DetectorNetwork, segments: Float[Tensor, "batch time"]) -> Float[Tensor, "batch latent_dim"]:
     """Return the latent embedding of segments of any length.
 
     Args:
@@ -60,19 +60,19 @@ def embed(network: Htsat, segments: Float[Tensor, "batch time"]) -> Float[Tensor
 
 
 @torch.inference_mode()
-def profile(network: Htsat, segments: Float[Tensor, "batch time"]) -> Float[Tensor, "batch class"]:
+def profile(network: DetectorNetwork, segments: Float[Tensor, "batch time"]) -> Float[Tensor, "batch class"]:
     """Return the clipwise probabilities of segments of any length, cut and averaged as ``embed`` does."""
     return _detect_parts(network, segments)[1]
 
 
 @torch.inference_mode()
-def embed_and_profile(network: Htsat, segments: Float[Tensor, "batch time"]) -> tuple[Tensor, Tensor]:
+def embed_and_profile(network: DetectorNetwork, segments: Float[Tensor, "batch time"]) -> tuple[Tensor, Tensor]:
     """Return what ``embed`` and ``profile`` return, in one pass."""
     return _detect_parts(network, segments)
 
 
-def _detect_parts(network: Htsat, segments: Tensor) -> tuple[Tensor, Tensor]:
-    longest = (network.config.frames - 1) * network.config.hop
+def _detect_parts(network: DetectorNetwork, segments: Tensor) -> tuple[Tensor, Tensor]:
+    longest = network.config.window_time
     parts = -(-segments.shape[-1] // longest)
     size = -(-segments.shape[-1] // parts)
     latents, clipwises = [], []
@@ -97,19 +97,19 @@ class Heard:
 
 
 def detect_together(
-    network: Htsat, waves: Sequence[NDArray[np.float32]], device: torch.device | str = "cpu"
+    network: DetectorNetwork, waves: Sequence[NDArray[np.float32]], device: torch.device | str = "cpu"
 ) -> Detection:
     """Run the network once on windows of different lengths, each shape (time,), at most config.window_s long."""
-    images = []
-    for wave in waves:
-        window = torch.from_numpy(np.ascontiguousarray(wave))[None].to(device)
-        images.append(network.image(network.log_mel(lengthen(window, network.config.n_fft))))
-    return network.look(torch.cat(images))
+    windows = [torch.from_numpy(np.ascontiguousarray(wave))[None].to(device) for wave in waves]
+    return network.detect_together([lengthen(window, network.config.n_fft)[0] for window in windows])
 
 
 @torch.inference_mode()
 def hear(
-    network: Htsat, waves: Sequence[NDArray[np.float32]], device: torch.device | str = "cpu", batch: int = _BATCH
+    network: DetectorNetwork,
+    waves: Sequence[NDArray[np.float32]],
+    device: torch.device | str = "cpu",
+    batch: int = _BATCH,
 ) -> list[Heard]:
     """Hear several recordings of any lengths, their windows in common batches.
 
@@ -144,7 +144,10 @@ def hear(
 
 @torch.inference_mode()
 def embed_together(
-    network: Htsat, waves: Sequence[NDArray[np.float32]], device: torch.device | str = "cpu", batch: int = _BATCH
+    network: DetectorNetwork,
+    waves: Sequence[NDArray[np.float32]],
+    device: torch.device | str = "cpu",
+    batch: int = _BATCH,
 ) -> NDArray[np.float32]:
     """Return the latent embeddings of sounds of different lengths: what ``embed`` gives of each alone.
 
@@ -157,7 +160,7 @@ def embed_together(
     Returns:
         Shape (wave, latent_dim).
     """
-    longest = (network.config.frames - 1) * network.config.hop
+    longest = network.config.window_time
     found = np.zeros((len(waves), network.config.latent_dim), dtype=np.float32)
     short = [index for index, wave in enumerate(waves) if wave.shape[0] <= longest]
     for first in range(0, len(short), batch):
@@ -180,14 +183,13 @@ class PresenceStream:
     Where windows overlap, frames far from a window's edge weigh more.
     """
 
-    def __init__(self, network: Htsat, device: torch.device | str = "cpu", batch: int = _BATCH) -> None:
+    def __init__(self, network: DetectorNetwork, device: torch.device | str = "cpu", batch: int = _BATCH) -> None:
         """Begin; with ``batch=0`` the windows stay in ``waiting`` for the caller to run."""
         self._network = network
         self._batch = batch
         self._device = torch.device(device)
         config = network.config
-        self._window = (config.frames - 1) * config.hop
-        self._frame = config.frames // config.map_frames * config.hop
+        self._window, self._frame = config.window_time, config.frame_time
         self._stride = max(1, config.map_frames // 2) * self._frame
         self._buffer = np.zeros(0, dtype=np.float32)
         self._start = 0  # of the buffer, samples
@@ -260,11 +262,7 @@ class PresenceStream:
         first, last = start // self._frame, -(-(start + time) // self._frame)
         self._grow(last)
         centres = np.clip((np.arange(first, last) + 0.5) * self._frame - start, 0, time - 1)
-        frames = window_map.shape[1]
-        spectrum_frames = time // self._network.config.hop + 1
-        copies = max(1, self._network.config.frames // spectrum_frames)
-        positions = (centres[None, :] + np.arange(copies)[:, None] * time) / (copies * time) * frames
-        sampled = window_map[:, np.minimum(positions.astype(int), frames - 1)].mean(axis=1)
+        sampled = self._network.sample_map(window_map, centres, time)
         weight = np.minimum(centres, time - centres) / time + 1e-3
         self._sums[:, first:last] += sampled * weight
         self._weights[first:last] += weight

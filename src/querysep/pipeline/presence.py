@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from querysep.detection.htsat import Htsat
+from querysep.detection.network import DetectorNetwork
 from querysep.detection.windows import lengthen
 from querysep.dsp.stft import stft
 from querysep.io.presence_calibration import PresenceCalibration
@@ -21,6 +21,7 @@ UNCALIBRATED = (
 )
 _SILENT_POWER = 1e-10  # mean square of samples; -100 dBFS
 _LEAST = 1e-4
+_WINDOW_S = 2.56
 _MOST_WINDOWS = 16  # in one call of the detector: bounds memory
 
 
@@ -38,10 +39,10 @@ class HeardWindows:
 
 
 @torch.inference_mode()
-def hear_windows(network: Htsat, wave: Float[Tensor, " time"]) -> HeardWindows:
+def hear_windows(network: DetectorNetwork, wave: Float[Tensor, " time"]) -> HeardWindows:
     """Listen to a stretch of any length, mono at the detector's rate, at least one sample."""
     config = network.config
-    size = (config.frames - 1) * config.hop
+    size = min(config.window_time, round(_WINDOW_S * config.sample_rate))
     if len(wave) <= size:
         windows = lengthen(wave[None], config.n_fft)
     else:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from querysep.detection.htsat import Htsat
+from querysep.detection.network import DetectorNetwork
 from querysep.detection.windows import embed_and_profile
 from querysep.errors import AudioError, QueryError
 from querysep.io.audio_reader import AUDIO_ENDINGS, read_audio
@@ -36,7 +36,7 @@ class Ear:
         progress: told about each example.
     """
 
-    detector: Htsat
+    detector: DetectorNetwork
     device: torch.device
     read_span: ReadSpan | None = None
     progress: Progress = silent

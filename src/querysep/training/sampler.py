@@ -103,7 +103,7 @@ class MixtureSampler:
         anchors = [self._draw_anchor(rng)] if alone else self._draw_anchors(rng)
         plays = tuple(self._augment(self.catalog.play(anchor), self.time, rng, training) for anchor in anchors)
         levels_db = (0.0, *(self._draw_level_db(rng) for _ in anchors[1:]))
-        bed = self._draw_bed(rng) if training.bed_share and rng.random() < training.bed_share else None
+        bed = draw_bed(rng, training.bed_snr_db) if training.bed_share and rng.random() < training.bed_share else None
         queried = (anchors * 2)[:2]
         absent = 1 if alone else int(rng.integers(2)) if rng.random() < 2.0 * training.absent_share else None
         wanted = np.ones(2, dtype=np.float32)
@@ -123,16 +123,6 @@ class MixtureSampler:
     def _draw_level_db(self, rng: np.random.Generator) -> float:
         """Draw the level of a sound against the first, beyond equal energy."""
         return float(rng.normal(0.0, self.training.gain_db))
-
-    def _draw_bed(self, rng: np.random.Generator) -> Bed:
-        """Draw noise between white and brown, and half of the time only a band of one to six octaves of it."""
-        low, high = 0.0, 1.0
-        if rng.random() < 0.5:
-            octaves = rng.uniform(1.0, 6.0)
-            high = float(2.0 ** -rng.uniform(0.0, 7.0 - octaves))
-            low = float(high * 2.0**-octaves)
-        snr_db = float(rng.uniform(*self.training.bed_snr_db))
-        return Bed(snr_db, float(rng.uniform(0.0, 1.0)), (low, high), int(rng.integers(1 << 20)))
 
     def _draw_anchor(self, rng: np.random.Generator) -> int:
         return int(rng.choice(self._members[rng.choice(len(self._members), p=self._weights)]))
@@ -406,6 +396,22 @@ def queries_present(anchors: Tensor, wanted: Tensor, relations: AnchorRelations)
     known = torch.where(apart, 0.0, torch.nan)
     own = torch.eye(len(anchors), dtype=torch.bool, device=anchors.device).repeat_interleave(2, dim=1)
     return torch.where(own, wanted.flatten()[None], known)
+
+
+def draw_bed(rng: np.random.Generator, snr_db: tuple[float, float]) -> Bed:
+    """Draw noise between white and brown, and half of the time only a band of one to six octaves of it.
+
+    Args:
+        rng: draws.
+        snr_db: level of the mixture over it, from and to.
+    """
+    low, high = 0.0, 1.0
+    if rng.random() < 0.5:
+        octaves = rng.uniform(1.0, 6.0)
+        high = float(2.0 ** -rng.uniform(0.0, 7.0 - octaves))
+        low = float(high * 2.0**-octaves)
+    level_db = float(rng.uniform(*snr_db))
+    return Bed(level_db, float(rng.uniform(0.0, 1.0)), (low, high), int(rng.integers(1 << 20)))
 
 
 def trainable(clips: Mapping[str, int], min_clips: int) -> list[str]:

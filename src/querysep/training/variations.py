@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from querysep.anchors.catalog import Anchor, Catalog
-from querysep.detection.htsat import Htsat
+from querysep.detection.network import DetectorNetwork
 from querysep.detection.windows import embed_together
 from querysep.dsp.mixing import KNOTS, Level, Play, Playback, add_noise, render
 from querysep.io.files import atomic_file
@@ -133,7 +133,7 @@ def _varied(anchor: Anchor, number: int, sounding: int) -> Anchor:
 
 def vary_catalog(
     catalog: Catalog,
-    network: Htsat,
+    network: DetectorNetwork,
     variations: int,
     folder: Path,
     progress: Progress = silent,
@@ -196,7 +196,9 @@ def _holds(part: Path, catalog: Catalog, rows: Sequence[tuple[int, int]]) -> boo
         )
 
 
-def _embed(catalog: Catalog, network: Htsat, rows: Sequence[tuple[int, int]], part: Path, progress: Progress) -> None:
+def _embed(
+    catalog: Catalog, network: DetectorNetwork, rows: Sequence[tuple[int, int]], part: Path, progress: Progress
+) -> None:
     latents, stretches = [], []
     for first in range(0, len(rows), _BATCH):
         some = rows[first : first + _BATCH]

@@ -13,7 +13,7 @@ from synthetic_set import RATE, make_set
 from querysep.data.clips import ClipBank
 from querysep.data.formats.data_set import open_recordings
 from querysep.data.manifest import Clip
-from querysep.detection.config import DetectorConfig
+from querysep.detection.config import HtsatConfig
 from querysep.detection.htsat import Htsat
 from querysep.errors import DataError
 from querysep.evaluation.metrics.events import Scored, Stretch
@@ -37,7 +37,7 @@ def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "ears"
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        config = DetectorConfig(
+        config = HtsatConfig(
             n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4, classes=4
         )
         save_detector(folder, Htsat(config), LABELS)

@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from querysep.data.formats.musdb18 import STEMS, Musdb18, Track, TrackReader, check_tools
-from querysep.detection.htsat import Htsat
+from querysep.detection.network import DetectorNetwork
 from querysep.detection.windows import embed
 from querysep.dsp.stft import istft, stft
 from querysep.dsp.streaming_resampler import resample
@@ -320,7 +320,7 @@ class Musdb18Sisec(Musdb18Protocol):
 
 
 def stem_conditions(
-    detector: Htsat, device: torch.device, tracks: Sequence[Track]
+    detector: DetectorNetwork, device: torch.device, tracks: Sequence[Track]
 ) -> Float[Tensor, "stem condition_dim"]:
     """Average the latent embeddings of the training stems, as the paper does.
 
@@ -360,7 +360,9 @@ def stem_conditions(
     return torch.stack([torch.stack(means[stem]).mean(dim=0) for stem in STEMS])
 
 
-def mean_embedding(detector: Htsat, device: torch.device, wave: FloatArray) -> Float[Tensor, "condition_dim"] | None:
+def mean_embedding(
+    detector: DetectorNetwork, device: torch.device, wave: FloatArray
+) -> Float[Tensor, "condition_dim"] | None:
     """Return the mean latent embedding of a wave's loud segments, or None where it has none.
 
     Args:
