@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from querysep.anchors.catalog import Anchor, Catalog, CatalogFacts
 from querysep.anchors.choice import MiningSettings, choose
-from querysep.detection.htsat import Htsat
+from querysep.detection.build import build_detector
+from querysep.detection.network import DetectorNetwork
 from querysep.detection.windows import embed, hear
 from querysep.dsp.mixing import Play, Playback
 from querysep.model import load_preset
@@ -71,7 +72,7 @@ def make_catalog(clips: NDArray[np.int16], sample_rate: int, latent_dim: int) ->
 class TwiceDetected:
     """Batches as the authors make them in each step."""
 
-    def __init__(self, clips: NDArray[np.int16], network: Htsat, batch: int) -> None:
+    def __init__(self, clips: NDArray[np.int16], network: DetectorNetwork, batch: int) -> None:
         self._clips, self._network, self._batch = clips, network, batch
         self._rng = np.random.default_rng(0)
 
@@ -127,7 +128,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     shape = load_preset(options.preset)
-    network = Htsat(shape.detector).eval()
+    network = build_detector(shape.detector).eval()
     clips = make_clips(shape.detector.sample_rate)
     separator = build_separator(shape.separator).to(options.device)
     separator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it

@@ -54,8 +54,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from calibrations import open_calibration
 
+    from querysep.detection.build import build_detector
     from querysep.detection.config import HtsatConfig
-    from querysep.detection.htsat import Htsat
     from querysep.io.label_bank import BankRow, LabelBank
     from querysep.io.presence_calibration import write_presence
     from querysep.model import ModelConfig, ModelShape, save_model
@@ -75,7 +75,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         rows = tuple(BankRow(label=label, examples=5 + place) for place, label in enumerate(labels))
         bank = LabelBank(rows, torch.randn(4, 16), torch.rand(4, 4))
-        networks = Htsat(shape.detector), build_separator(shape.separator)
+        networks = build_detector(shape.detector), build_separator(shape.separator)
         save_model(folder, config, *networks, "# Tiny\n", label_bank=bank)
     write_presence(folder, open_calibration(folder))
     return folder

@@ -12,8 +12,8 @@ from published import assert_agrees, checkpoint, given
 from torch import Tensor
 
 from querysep.cli.main import run
+from querysep.detection.build import build_detector
 from querysep.detection.config import HtsatConfig
-from querysep.detection.htsat import Htsat
 from querysep.errors import WeightsError
 from querysep.importing import import_official
 from querysep.model import ModelShape
@@ -51,7 +51,7 @@ def test_a_checkpoint_by_the_recipe_separates_as_published(tmp_path: Path) -> No
 def _official_names(part: str) -> dict[str, Tensor]:
     """A small checkpoint of random weights under the authors' names."""
     if part == "sed":
-        return {f"sed_model.{name}": value for name, value in Htsat(SMALL.detector).state_dict().items()}
+        return {f"sed_model.{name}": value for name, value in build_detector(SMALL.detector).state_dict().items()}
     state = build_separator(SMALL.separator).state_dict()
     return {_official_name(name): value for name, value in state.items()}
 

@@ -79,7 +79,7 @@ def test_each_feature_grows_with_what_it_measures() -> None:
 
 def test_windows_overlap_by_half_and_the_last_ends_with_the_sound(tiny_model: Path) -> None:
     network = load_model(tiny_model, "cpu").detector
-    size = (network.config.frames - 1) * network.config.hop
+    size = network.config.window_time
     wave = torch.from_numpy(tone(6.0, RATE, 1)[:, 0].astype(np.float32))[: 2 * size + 500]
     heard = hear_windows(network, wave)
     assert heard.latents.shape == (4, 16)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from querysep.detection.htsat import Htsat
+from querysep.detection.build import build_detector
 from querysep.errors import OutputError, WeightsError
 from querysep.io.official import OfficialTensors, read_official
 from querysep.io.weights import Mismatch, compare
@@ -73,7 +73,7 @@ def import_official(
     from_separator = read_official(separator)
     detector_tensors, detector_path, computed = _detector_tensors(detector, separator, from_separator)
     progress(1, 3, "comparing tensors")
-    networks = Htsat(shape.detector), build_separator(shape.separator)
+    networks = build_detector(shape.detector), build_separator(shape.separator)
     found = {
         f"detector in '{detector_path}'": compare(networks[0], detector_tensors),
         f"separator in '{separator}'": compare(networks[1], from_separator.separator),

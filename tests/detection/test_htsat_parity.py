@@ -8,6 +8,7 @@ import torch
 from published import assert_agrees, checkpoint, expected, given
 
 from querysep.anchors.choice import published_choice
+from querysep.detection.config import HtsatConfig
 from querysep.detection.htsat import Htsat
 from querysep.evaluation.protocols.musdb18 import mean_embedding
 from querysep.io.official import sort_tensors
@@ -16,7 +17,9 @@ from querysep.model import load_preset
 
 @pytest.fixture(scope="module")
 def detector() -> Iterator[Htsat]:
-    network = Htsat(load_preset("paper").detector).eval()
+    shape = load_preset("paper").detector
+    assert isinstance(shape, HtsatConfig)
+    network = Htsat(shape).eval()
     network.load_state_dict(sort_tensors(checkpoint("sed")).detector, strict=True)
     with torch.inference_mode():
         yield network

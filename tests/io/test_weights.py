@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from querysep.detection.htsat import Htsat
+from querysep.detection.build import build_detector
 from querysep.errors import DeviceError, OutputError, WeightsError
 from querysep.io.weights import read_folder, write_folder
 from querysep.model import load_detector, load_model, load_preset, save_detector, save_model
@@ -25,7 +25,7 @@ def test_model_comes_back_as_saved(tiny_model: Path) -> None:
 def test_a_detector_is_the_same_in_every_folder(tiny_model: Path, tmp_path: Path) -> None:
     model, detector = load_model(tiny_model, "cpu"), load_detector(tiny_model)
     torch.manual_seed(5)
-    others = build_separator(model.separator.config), Htsat(model.detector.config)
+    others = build_separator(model.separator.config), build_detector(model.detector.config)
     save_detector(tmp_path / "alone", detector.network, detector.labels)
     save_model(tmp_path / "half", model.config, detector.network, others[0], "", half=True)
     assert load_detector(tmp_path / "alone").hash == load_detector(tmp_path / "half").hash

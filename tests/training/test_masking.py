@@ -10,8 +10,9 @@ from querysep.detection.htsat import Htsat
 from querysep.detection.network import Detection
 from querysep.dsp.mixing import Play, Playback
 from querysep.training.config import DetectorTraining
-from querysep.training.detector import DetectorModule, _mask_stripes
+from querysep.training.detector import DetectorModule
 from querysep.training.lessons import Lesson
+from querysep.training.masking import mask_stripes
 from querysep.training.weak_clips import WeakBatch
 
 CONFIG = HtsatConfig(n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4, classes=3)
@@ -38,7 +39,7 @@ def test_one_stripe_of_bands_and_one_of_frames_are_masked() -> None:
     torch.manual_seed(0)
     spectrograms = torch.randn(200, 64, 200)
     before = spectrograms.clone()
-    masked = _mask_stripes(spectrograms)
+    masked = mask_stripes(spectrograms)
     _assert_striped(masked, before)
     assert torch.equal(spectrograms, before)
     widths = [

@@ -18,8 +18,8 @@ from querysep.anchors.mine import mine
 from querysep.anchors.miner import Miner
 from querysep.anchors.relations import Relations
 from querysep.data.formats.data_set import open_recordings
+from querysep.detection.build import build_detector
 from querysep.detection.config import HtsatConfig
-from querysep.detection.htsat import Htsat
 from querysep.errors import DataError
 from querysep.model import TrainedDetector, load_detector, load_model, save_detector
 from querysep.separation.config import CompactConfig
@@ -106,7 +106,7 @@ def test_of_several_processes_the_first_writes_the_model(
 
 def test_another_detectors_catalog_is_refused(catalog: Path, detector: TrainedDetector, tmp_path: Path) -> None:
     torch.manual_seed(99)
-    other = TrainedDetector(Htsat(detector.network.config).eval(), detector.labels)
+    other = TrainedDetector(build_detector(detector.network.config).eval(), detector.labels)
     with pytest.raises(DataError, match="mined by another detector"):
         train_separator(catalog, other, SEPARATOR, SeparatorTraining(steps=1, **FAST), tmp_path, ABOUT)
 

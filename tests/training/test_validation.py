@@ -11,7 +11,7 @@ from synthetic_set import make_set
 from querysep.data.formats.data_set import open_recordings
 from querysep.detection.config import HtsatConfig
 from querysep.detection.htsat import Htsat
-from querysep.detection.network import Detection
+from querysep.detection.network import Detection, DetectorNetwork
 from querysep.errors import ConfigError, DataError
 from querysep.model import TrainedDetector, load_detector
 from querysep.separation.compact import CompactUnet
@@ -42,7 +42,7 @@ def _stored(weight: torch.Tensor) -> torch.Tensor:
     return weight.half().float() if weight.is_floating_point() else weight
 
 
-def _train(folder: Path, run: Path, **settings: Any) -> Htsat:
+def _train(folder: Path, run: Path, **settings: Any) -> DetectorNetwork:
     bank = open_recordings(folder / "manifest.jsonl", DETECTOR.sample_rate)
     training = DetectorTraining(validation_steps=2, **FAST, **settings)
     return load_detector(train_detector(bank, DETECTOR, training, run)).network

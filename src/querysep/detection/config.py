@@ -28,7 +28,7 @@ class HtsatConfig(BaseModel):
     classes: int = Field(527, gt=0, description="number of classes")
 
     @model_validator(mode="after")
-    def _fits(self) -> "DetectorConfig":
+    def _fits(self) -> "HtsatConfig":
         if len(self.depths) != len(self.heads):
             raise ValueError(f"depths and heads must be equally long; got {self.depths} and {self.heads}")
         if self.image_size % self.n_mels:

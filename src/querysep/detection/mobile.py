@@ -5,7 +5,6 @@ folded in. Features of three of its depths, one frame each 80, 160 and 320 ms, m
 80 ms. Classes are read off each frame; those that the trunk's own layer knows also from the trunk directly.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -108,8 +107,7 @@ class MobileDetector(DetectorNetwork):
         dim = config.embed_dim
         self.trunk = Trunk(config.sample_rate, config.n_fft, config.hop)
         self.trunk_head = nn.Linear(TRUNK_DIM, config.trunk_classes)
-        channels = [self.trunk.convolutions[tap].out_channels for tap in _TAPS]
-        self.projections = nn.ModuleList(nn.Linear(int(width), dim) for width in channels)
+        self.projections = nn.ModuleList(nn.Linear(_LAYERS[tap // 2 - 1][1], dim) for tap in _TAPS)
         self.position = nn.Conv1d(dim, dim, 9, padding=4, groups=dim)
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(

@@ -355,7 +355,7 @@ def rms(waves: Float[Tensor, "*row time"]) -> Float[Tensor, "*row"]:
 
 @lru_cache
 def fast_size(time: int) -> int:
-    """Return the next multiple of 4,096 that has no prime factor above 5: others take a transform several times as long."""
+    """Return the next multiple of 4,096 without prime factors above 5; others take a transform much longer."""
     blocks = -(-time // 4_096)
     while _without_factors(blocks, (2, 3, 5)) > 1:
         blocks += 1

