@@ -20,7 +20,7 @@ KNOTS = 6
 _OCTAVES = 6.0  # the knots of a color lie evenly over so many octaves below Nyquist
 _FRACTION = 24  # bits behind the point of a position: exact, and the same on every device
 _NOISE = _LONGEST = 1 << 20  # places in the noise that rooms and beds are cut from, and samples of a cut
-_ROWS = 8  # rows are transformed in multiples of it: a GPU prepares each size of batch anew
+_ROWS = 8  # rows are transformed by 1, 2, 4, or multiples of it: a GPU prepares each size of batch anew
 _TAPER = 0.05
 _HARMONICS = 30  # of mains hum
 _FRAME_S, _SOUNDING_DB = 0.02, 20.0  # a frame this far below the loudest is silence
@@ -117,7 +117,7 @@ class Play:
 class Playback(NamedTuple):
     """Plays as tensors, for a row each; made on the CPU by ``of``, and moved to where the sounds are.
 
-    Rows that need a treatment are listed, some twice, so that their number is a multiple of 8.
+    Rows that need a treatment are listed, some twice, so that there are 1, 2, 4, or a multiple of 8 of them.
 
     Attributes:
         position: first sample and step, shape (2, row), in 2^-24 of a sample.
@@ -178,7 +178,9 @@ class Playback(NamedTuple):
 
 
 def _padded(rows: list[int]) -> list[int]:
-    return rows + rows[-1:] * (-len(rows) % _ROWS)
+    count = len(rows)
+    wanted = 1 << (count - 1).bit_length() if 0 < count < _ROWS else -(-count // _ROWS) * _ROWS
+    return rows + rows[-1:] * (wanted - count)
 
 
 def render(
