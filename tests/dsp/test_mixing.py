@@ -9,7 +9,21 @@ from numpy.typing import NDArray
 from published import assert_agrees, given
 from torch import Tensor
 
-from querysep.dsp.mixing import KNOTS, Bed, Beds, Play, Playback, Room, add_noise, balance, noise, place, render, rms
+from querysep.dsp.mixing import (
+    KNOTS,
+    Bed,
+    Beds,
+    Play,
+    Playback,
+    Room,
+    add_noise,
+    balance,
+    noise,
+    place,
+    render,
+    rms,
+    sounding_power,
+)
 
 RATE, TIME = 32_000, 16_000
 ROOM = Room(decay_s=0.2, level_db=-6.0, smoothing=3, seed=77)
@@ -197,3 +211,71 @@ def test_a_stretch_swells_and_dies_away() -> None:
     torch.testing.assert_close(stretch[340:350], sound[490:500] * torch.arange(10, 0, -1) / 10)
     turned = _played(sound, Play(1_000, first=999.0, speed=-1.0).cut(200, 300, fade=1), 300)
     torch.testing.assert_close(turned[10:-10], sound.flip(0)[210:490], rtol=0, atol=2e-3)
+
+
+def test_a_sound_can_be_repeated_a_few_times_only() -> None:
+    sound = torch.arange(1.0, 101.0) / 1_000
+    thrice = _played(sound, Play(100, start=50, period=130, times=3), 700)
+    for first in (50, 180, 310):
+        assert torch.equal(thrice[first : first + 100], sound)
+    assert not thrice[:50].any() and not thrice[410:].any() and not thrice[150:180].any()
+    begun = _played(sound, Play(100, start=-40, period=130, times=2), 300)
+    assert torch.equal(begun[:60], sound[40:]) and torch.equal(begun[90:190], sound) and not begun[190:].any()
+
+
+def test_a_looped_sound_has_no_gap_and_no_step() -> None:
+    chance = np.random.default_rng(0)
+    for speed in (1.0, 1.3):
+        for _ in range(5):
+            looped = Play(8_000).faster(speed).looped(chance)
+            parts = looped.parts()
+            assert len(parts) == 2
+            ramp = torch.linspace(0.1, 0.5, 8_000)  # a plain repetition would jump from 0.5 to 0.1
+            sound = ramp * torch.sin(2 * torch.pi * 440 * torch.arange(8_000) / RATE)
+            played = sum((_played(sound, part, 40_000) for part in parts), torch.zeros(40_000))
+            steps = played.diff().abs().max()
+            assert float(steps) < 0.15 and float(played.unfold(0, 400, 400).square().mean(dim=1).min()) > 1e-4
+            noisy = torch.randn(8_000, generator=torch.Generator().manual_seed(0))
+            powers = sum((_played(noisy, part, 40_000) for part in parts), torch.zeros(40_000))
+            frames = powers.unfold(0, 800, 800).square().mean(dim=1)
+            assert float(frames.min()) > 0.6 and float(frames.max()) < 1.5  # no dip where it begins again
+    assert Play(100, period=50, times=2).parts() == (Play(100, period=50, times=2),)
+    assert Play(100, period=150).parts() == (Play(100, period=150),) and Play(100).parts() == (Play(100),)
+
+
+def test_rows_of_one_sound_are_added() -> None:
+    waves = torch.randn(3, 500, generator=torch.Generator().manual_seed(0))
+    segments = balance(waves, torch.tensor([0, 0, 1]), torch.zeros(1, 2))
+    torch.testing.assert_close(segments[0, 0], waves[0] + waves[1])
+    assert float(rms(segments[0, 1]) / rms(segments[0, 0])) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_levels_can_be_those_of_sounds_while_they_are_there() -> None:
+    generator = torch.Generator().manual_seed(0)
+    waves = torch.randn(2, 10_000, generator=generator) * torch.tensor([[0.1], [0.5]])
+    waves[1, 1_000:] *= 1e-3  # a tenth of the length, and then nearly nothing
+    assert sounding_power(waves, 100)[0] == pytest.approx(float(waves[0].square().mean()), rel=1e-4)
+    assert sounding_power(waves, 100)[1] == pytest.approx(float(waves[1, :1_000].square().mean()), rel=1e-4)
+    assert not sounding_power(torch.zeros(2, 50), 100).any()
+    segments = balance(waves, torch.arange(2), torch.tensor([[0.0, -6.0]]), sounding_frame=100)
+    assert float(20 * torch.log10(rms(segments[0, 1, :1_000]) / rms(segments[0, 0]))) == pytest.approx(-6.0, abs=0.1)
+    bed = Beds.of([Bed(0.0, 0.0, (0.0, 1.0), 3)])
+    under, while_there = (bed.under(waves[1:], frame) for frame in (None, 100))
+    assert float(20 * torch.log10(rms(while_there) / rms(under))) == pytest.approx(10.0, abs=0.1)
+    assert float(rms(bed.under(torch.zeros(1, 10_000)))) == pytest.approx(0.05, abs=1e-4)
+
+
+def test_hum_is_tones_at_the_multiples_of_the_mains() -> None:
+    time, pitch = 4 * 32_768, 50.0 / 16_000
+    mixtures = torch.randn(2, time, generator=torch.Generator().manual_seed(0))
+    white = Bed(10.0, 0.0, (0.0, 1.0), 5)
+    found = Beds.of([white, replace(white, hum=pitch, hum_db=20.0)]).under(mixtures)
+    for row in range(2):
+        assert float(20 * torch.log10(rms(mixtures[row]) / rms(found[row]))) == pytest.approx(10.0, abs=0.01)
+    power = torch.fft.rfft(found).abs().square()
+    share = torch.zeros_like(power[0], dtype=torch.bool)
+    for number in range(1, 31):
+        nearest = round(number * 50 * time / RATE)
+        share[nearest - 2 : nearest + 3] = True
+    assert float(power[1, share].sum() / power[1].sum()) == pytest.approx(100 / 101, abs=0.01)
+    assert float(power[0, share].sum() / power[0].sum()) < 0.01

@@ -64,7 +64,7 @@ def catalog(manifest: Path, detector: TrainedDetector, tmp_path_factory: pytest.
 def test_a_resumed_training_ends_where_an_uninterrupted_one_does(
     catalog: Path, detector: TrainedDetector, tmp_path: Path
 ) -> None:
-    training = SeparatorTraining(steps=7, **FAST)
+    training = SeparatorTraining(steps=7, scene_share=0.5, scene_s=4.0, band_limit_share=0.3, **FAST)
 
     def stop(done: float, total: float | None, what: str) -> None:
         if done == 5:

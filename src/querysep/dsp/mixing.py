@@ -20,8 +20,11 @@ KNOTS = 6
 _OCTAVES = 6.0  # the knots of a color lie evenly over so many octaves below Nyquist
 _FRACTION = 24  # bits behind the point of a position: exact, and the same on every device
 _NOISE = _LONGEST = 1 << 20  # places in the noise that rooms and beds are cut from, and samples of a cut
-_ROWS = 8  # rows are transformed in multiples of it: a GPU prepares each size of batch anew
+_ROWS = 8  # rows are transformed by 1, 2, 4, or multiples of it: a GPU prepares each size of batch anew
 _TAPER = 0.05
+_HARMONICS = 30  # of mains hum
+_FRAME_S, _SOUNDING_DB = 0.02, 20.0  # a frame this far below the loudest is silence
+_ALONE = 0.05  # root mean square of a bed with nothing over it
 Level = tuple[float, ...]
 
 FLAT: Level = (0.0,) * KNOTS
@@ -53,7 +56,8 @@ class Play:
         first: where in the sound it begins, in samples; backwards, the last sample of the stretch.
         speed: times as fast; negative: backwards.
         start: sample at which it begins; negative: its beginning is cut off.
-        period: samples after which it is played again, and again; 0: once.
+        period: samples after which it is played again, and again; 0: once. Shorter than the sound: see ``parts``.
+        times: how often it is played again and again, from ``start`` on; 0: without end, and before ``start`` too.
         fade: samples in which it swells at its beginning and dies away at its end; 1: at once.
         color_db: gain at six frequencies, evenly spaced over the six octaves below Nyquist.
         room: that it sounds in; None: none.
@@ -64,6 +68,7 @@ class Play:
     speed: float = 1.0
     start: int = 0
     period: int = 0
+    times: int = 0
     fade: int = 1
     color_db: Level = FLAT
     room: Room | None = None
@@ -96,15 +101,27 @@ class Play:
             return replace(self, start=int(rng.integers(0, period)), period=period)
         return replace(self, start=int(rng.integers(0, time - self.length + 1)), period=0)
 
+    def looped(self, rng: np.random.Generator) -> "Play":
+        """Return the same without beginning or end: the end of each round is crossfaded with the next one's start."""
+        fade = max(1, int(self.length * rng.uniform(0.1, 0.4)))
+        period = max(1, self.length - fade)
+        return replace(self, start=int(rng.integers(0, 2 * period)), period=period, times=0, fade=fade)
+
+    def parts(self) -> tuple["Play", ...]:
+        """Return what is to be rendered and added: a sound that begins again before its end takes two turns."""
+        if self.times or not 0 < self.period < self.length:
+            return (self,)
+        return tuple(replace(self, start=self.start + later, period=2 * self.period) for later in (0, self.period))
+
 
 class Playback(NamedTuple):
     """Plays as tensors, for a row each; made on the CPU by ``of``, and moved to where the sounds are.
 
-    Rows that need a treatment are listed, some twice, so that their number is a multiple of 8.
+    Rows that need a treatment are listed, some twice, so that there are 1, 2, 4, or a multiple of 8 of them.
 
     Attributes:
         position: first sample and step, shape (2, row), in 2^-24 of a sample.
-        placement: length, start, period and fade, shape (4, row), in samples.
+        placement: length, start, period, fade, in samples, and times, shape (5, row).
         repeated: which rows are played again and again, shape (repeated,).
         still: which are the samples as they were recorded, shape (still,).
         moved: which lie between them or go another way, shape (moved,).
@@ -118,7 +135,7 @@ class Playback(NamedTuple):
     """
 
     position: Int[Tensor, "2 row"]
-    placement: Int[Tensor, "4 row"]
+    placement: Int[Tensor, "5 row"]
     repeated: Int[Tensor, " repeated"]
     still: Int[Tensor, " still"]
     moved: Int[Tensor, " moved"]
@@ -139,8 +156,12 @@ class Playback(NamedTuple):
         in_room = _padded([number for number, row in enumerate(filtered) if plays[row].room is not None])
         rooms = [room for number in in_room if (room := plays[filtered[number]].room) is not None]
         return cls(
-            torch.tensor([[round(one * 2**_FRACTION) for one in (p.first, p.speed)] for p in plays]).reshape(-1, 2).T,
-            torch.tensor([[p.length, p.start, p.period, p.fade] for p in plays], dtype=torch.int32).reshape(-1, 4).T,
+            torch.tensor([[round(one * 2**_FRACTION) for one in (p.first, p.speed)] for p in plays], dtype=torch.int64)
+            .reshape(-1, 2)
+            .T,
+            torch.tensor([[p.length, p.start, p.period, p.fade, p.times] for p in plays], dtype=torch.int32)
+            .reshape(-1, 5)
+            .T,
             torch.tensor(_padded([row for row, play in enumerate(plays) if play.period]), dtype=torch.int64),
             torch.tensor(_padded([row for row, moves in enumerate(is_moved) if not moves]), dtype=torch.int64),
             torch.tensor(moved, dtype=torch.int64),
@@ -157,7 +178,9 @@ class Playback(NamedTuple):
 
 
 def _padded(rows: list[int]) -> list[int]:
-    return rows + rows[-1:] * (-len(rows) % _ROWS)
+    count = len(rows)
+    wanted = 1 << (count - 1).bit_length() if 0 < count < _ROWS else -(-count // _ROWS) * _ROWS
+    return rows + rows[-1:] * (wanted - count)
 
 
 def render(
@@ -175,12 +198,15 @@ def render(
         Shape (row, time), float32. What rings on after the end is cut off.
     """
     waves = sounds.float() / 32768.0 if sounds.dtype == torch.int16 else sounds
-    length, start, period, fade = playback.placement[:, :, None]
+    length, start, _, fade, _ = playback.placement[:, :, None]
     played = torch.arange(time, dtype=torch.int32, device=waves.device)[None] - start
     if len(playback.repeated):
-        played[playback.repeated] = played[playback.repeated].remainder(period[playback.repeated])
+        played[playback.repeated] = _repeated(played[playback.repeated], playback)
     left = length - played
     there = torch.minimum(left, played + 1).clamp_(min=0).minimum(fade) / fade
+    if len(playback.repeated):
+        # what overlaps itself keeps its power
+        there[playback.repeated] = there[playback.repeated].sqrt_()
     placed = waves.new_empty(len(waves), time)
     if len(playback.still):
         rows = playback.still
@@ -192,6 +218,14 @@ def render(
     if len(playback.filtered):
         placed[playback.filtered] = _filtered(placed[playback.filtered], playback, sample_rate)
     return placed
+
+
+def _repeated(played: Tensor, playback: Playback) -> Tensor:
+    """Return samples of repeated rows since the last start of the sound; its length where there is no further one."""
+    length, _, period, _, times = playback.placement[:, playback.repeated, None]
+    turn = played.div(period, rounding_mode="floor")
+    is_over = (times > 0) & ((turn < 0) | (turn >= times))
+    return torch.where(is_over, length, played - turn * period)
 
 
 def _moved(waves: Tensor, playback: Playback, played: Tensor) -> Tensor:
@@ -260,19 +294,23 @@ def noise(seeds: Int[Tensor, " row"], time: int) -> Float[Tensor, "row time"]:
 
 @dataclass(frozen=True)
 class Bed:
-    """Steady noise under a mixture.
+    """Steady noise under a mixture, with or without mains hum.
 
     Attributes:
         snr_db: energy of the mixture over that of its bed.
         slope: 0 for white noise, 1 for brown.
         band: lowest and highest frequency over Nyquist's.
         seed: see ``noise``.
+        hum: frequency of the mains over Nyquist's; 0: no hum.
+        hum_db: energy of the hum over that of the noise.
     """
 
     snr_db: float
     slope: float
     band: tuple[float, float]
     seed: int
+    hum: float = 0.0
+    hum_db: float = 0.0
 
 
 class Beds(NamedTuple):
@@ -284,6 +322,8 @@ class Beds(NamedTuple):
         slope: shape (bed,).
         band: shape (bed, 2).
         seeds: shape (bed,).
+        humming: which of the beds hum, shape (humming,).
+        hum: of these, shape (humming, 2): frequency over Nyquist's, and energy over that of the noise in dB.
     """
 
     rows: Int[Tensor, " bed"]
@@ -291,6 +331,8 @@ class Beds(NamedTuple):
     slope: Float[Tensor, " bed"]
     band: Float[Tensor, "bed 2"]
     seeds: Int[Tensor, " bed"]
+    humming: Int[Tensor, " humming"]
+    hum: Float[Tensor, "humming 2"]
 
     @classmethod
     def of(cls, beds: Sequence[Bed | None]) -> "Beds":
@@ -302,14 +344,29 @@ class Beds(NamedTuple):
             torch.tensor([bed.slope for bed in some]),
             torch.tensor([bed.band for bed in some]).reshape(-1, 2),
             torch.tensor([bed.seed for bed in some], dtype=torch.int64),
+            torch.tensor([number for number, bed in enumerate(some) if bed.hum], dtype=torch.int64),
+            torch.tensor([(bed.hum, bed.hum_db) for bed in some if bed.hum]).reshape(-1, 2),
         )
 
-    def under(self, mixtures: Float[Tensor, "batch time"]) -> Float[Tensor, "batch time"]:
-        """Return the bed of each mixture; silence for those that have none."""
+    def under(
+        self, mixtures: Float[Tensor, "batch time"], sounding_frame: int | None = None
+    ) -> Float[Tensor, "batch time"]:
+        """Return the bed of each mixture; silence for those that have none.
+
+        Args:
+            mixtures: shape (batch, time); a bed under silence is of the level of soft speech.
+            sounding_frame: take the mixtures' levels while they sound, see ``sounding_power``; None: over their length.
+        """
         beds = torch.zeros_like(mixtures)
         if len(self.rows):
             colored = _colored_noise(self.seeds, self.slope, self.band, mixtures.shape[1])
-            level = rms(mixtures[self.rows]) / rms(colored).clamp(min=1e-10) * torch.pow(10.0, -self.snr_db / 20.0)
+            if len(self.humming):
+                hum = _hum(self.seeds[self.humming], self.hum[:, 0], self.slope[self.humming], mixtures.shape[1])
+                ratio = rms(colored[self.humming]) / rms(hum).clamp(min=1e-10) * _amplitude(self.hum[:, 1])
+                colored[self.humming] += hum * ratio[:, None]
+            over = _power(mixtures[self.rows], sounding_frame).sqrt()
+            over = torch.where(over > 0.0, over, _ALONE)
+            level = over / rms(colored).clamp(min=1e-10) * _amplitude(-self.snr_db)
             beds[self.rows] = colored * level[:, None]
         return beds
 
@@ -325,6 +382,85 @@ def _colored_noise(seeds: Tensor, slope: Tensor, band: Tensor, time: int) -> Ten
     inside = inside * ((1.1 * high - frequency) / (0.1 * high)).clamp(0.0, 1.0)
     colored: Tensor = torch.fft.irfft(spectrum * falling * inside, size)[:, :time]
     return colored
+
+
+def _hum(seeds: Tensor, pitch: Tensor, slope: Tensor, time: int) -> Tensor:
+    """Return tones at the multiples of a frequency, of chance strengths that fall with the power of the slope."""
+    size = fast_size(time)
+    number = torch.arange(1, _HARMONICS + 1, device=seeds.device)
+    chance = torch.view_as_complex(noise(seeds, 2 * _HARMONICS).reshape(-1, _HARMONICS, 2).contiguous())
+    bins = (pitch[:, None] * number * (size // 2)).round().long().clamp_(max=size // 2 - 1)
+    spectrum = torch.zeros(len(seeds), size // 2 + 1, dtype=chance.dtype, device=seeds.device)
+    spectrum.scatter_(1, bins, chance * number ** -slope[:, None])
+    tones: Tensor = torch.fft.irfft(spectrum, size)[:, :time]
+    return tones
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """What a mixture is recorded with.
+
+    Attributes:
+        clamp: highest level that it takes, over the mixture's peak; 1: all of it.
+        band_limit: highest frequency that it keeps, over Nyquist's; 1: all of it.
+    """
+
+    clamp: float = 1.0
+    band_limit: float = 1.0
+
+
+IDEAL = Recorder()
+
+
+class Recorders(NamedTuple):
+    """Recorders as tensors, one for each of some mixtures; see ``Recorder``.
+
+    Attributes:
+        clamped: rows of the mixtures, shape (clamped,).
+        clamp: of these, shape (clamped,).
+        limited: rows of the mixtures, shape (limited,).
+        band_limit: of these, shape (limited,).
+    """
+
+    clamped: Int[Tensor, " clamped"]
+    clamp: Float[Tensor, " clamped"]
+    limited: Int[Tensor, " limited"]
+    band_limit: Float[Tensor, " limited"]
+
+    @classmethod
+    def of(cls, recorders: Sequence[Recorder]) -> "Recorders":
+        """Put recorders together, one for each mixture."""
+        clamped = [row for row, one in enumerate(recorders) if one.clamp < 1.0]
+        limited = [row for row, one in enumerate(recorders) if one.band_limit < 1.0]
+        return cls(
+            torch.tensor(clamped, dtype=torch.int64),
+            torch.tensor([recorders[row].clamp for row in clamped]),
+            torch.tensor(limited, dtype=torch.int64),
+            torch.tensor([recorders[row].band_limit for row in limited]),
+        )
+
+    def record(self, segments: Float[Tensor, "batch source time"]) -> Float[Tensor, "batch source time"]:
+        """Return the sounds of mixtures as they are in the recordings; their sums are the recordings.
+
+        What clipping adds to a mixture goes into its last source; the others stay what they were. A band limit
+        takes the same from all of them.
+
+        Args:
+            segments: shape (batch, source, time); the last source is never asked for.
+        """
+        recorded = segments.clone() if len(self.clamped) or len(self.limited) else segments
+        if len(self.clamped):
+            mixtures = recorded[self.clamped].sum(dim=1)
+            most = mixtures.abs().amax(dim=1, keepdim=True) * self.clamp[:, None]
+            recorded[self.clamped, -1] += mixtures.clamp(-most, most) - mixtures
+        if len(self.limited):
+            size = fast_size(segments.shape[-1] + 256)
+            spectrum = torch.fft.rfft(recorded[self.limited], size)
+            frequency = torch.linspace(0.0, 1.0, spectrum.shape[-1], device=segments.device)
+            limit = self.band_limit[:, None, None]
+            spectrum *= ((limit - frequency) / (_TAPER * limit)).clamp(0.0, 1.0)
+            recorded[self.limited] = torch.fft.irfft(spectrum, size)[..., : segments.shape[-1]]
+        return recorded
 
 
 def add_noise(
@@ -343,7 +479,7 @@ def add_noise(
     """
     whole = torch.tensor([[0.0, 1.0]], device=waves.device).expand(len(waves), 2)
     colored = _colored_noise(seeds, slope, whole, waves.shape[1])
-    level = rms(waves) / rms(colored).clamp(min=1e-10) * torch.pow(10.0, -snr_db / 20.0)
+    level = rms(waves) / rms(colored).clamp(min=1e-10) * _amplitude(-snr_db)
     noisy: Tensor = waves + colored * level[:, None]
     return noisy
 
@@ -351,6 +487,34 @@ def add_noise(
 def rms(waves: Float[Tensor, "*row time"]) -> Float[Tensor, "*row"]:
     """Return the root mean squares."""
     return waves.square().mean(dim=-1).sqrt()
+
+
+def _amplitude(level_db: Tensor) -> Tensor:
+    return torch.pow(10.0, level_db / 20.0)
+
+
+def sounding_power(waves: Float[Tensor, "*row time"], frame: int) -> Float[Tensor, "*row"]:
+    """Return the mean square of sounds while they sound: over the frames that are less than 20 dB below the loudest.
+
+    Args:
+        waves: shape (..., time).
+        frame: samples.
+    """
+    frame = min(frame, waves.shape[-1])
+    powers = waves[..., : waves.shape[-1] // frame * frame].unflatten(-1, (-1, frame)).square().mean(dim=-1)
+    sounds = powers > powers.amax(dim=-1, keepdim=True) * 10.0 ** (-_SOUNDING_DB / 10.0)
+    mean: Tensor = (powers * sounds).sum(dim=-1) / sounds.sum(dim=-1).clamp(min=1)
+    return mean
+
+
+def sounding_frame(sample_rate: int) -> int:
+    """Return the samples of a frame in which a sound is there or is not: 20 ms."""
+    return max(1, round(_FRAME_S * sample_rate))
+
+
+def _power(waves: Tensor, frame: int | None) -> Tensor:
+    """Return mean squares over the whole length, or while sounds are there."""
+    return waves.square().mean(dim=-1) if frame is None else sounding_power(waves, frame)
 
 
 @lru_cache
@@ -373,30 +537,38 @@ def equal_energy_gain(
     first: Float[Tensor, "*#batch time"], other: Float[Tensor, "*#batch time"]
 ) -> Float[Tensor, "*#batch 1"]:
     """Return the gain that brings ``other`` to the energy of ``first``, limited to 0.02..50 (-34..34 dB)."""
-    wanted = first.square().mean(dim=-1, keepdim=True)
-    present = other.square().mean(dim=-1, keepdim=True).clamp(min=1e-8)
-    return torch.sqrt(wanted / present).clamp(0.02, 50.0)
+    return _equal_gain(_power(first, None), _power(other, None))[..., None]
+
+
+def _equal_gain(wanted: Tensor, present: Tensor) -> Tensor:
+    return torch.sqrt(wanted / present.clamp(min=1e-8)).clamp(0.02, 50.0)
 
 
 def balance(
-    waves: Float[Tensor, "row time"], slots: Int[Tensor, " row"], levels_db: Float[Tensor, "batch source"]
+    waves: Float[Tensor, "row time"],
+    slots: Int[Tensor, " row"],
+    levels_db: Float[Tensor, "batch source"],
+    sounding_frame: int | None = None,
 ) -> Float[Tensor, "batch source time"]:
     """Bring the sounds of mixtures to equal energy, then each to its level (Chen et al., 2022, Section 3.2).
 
     Args:
         waves: rendered, shape (row, time).
-        slots: which sound of which mixture each row is, mixture times sources plus source, shape (row,).
+        slots: which sound of which mixture each row is, mixture times sources plus source, shape (row,); rows of one
+            sound are added.
         levels_db: of each sound against the first, which is left as it is, shape (batch, source).
+        sounding_frame: take the levels while the sounds are there, see ``sounding_power``; None: over their length.
 
     Returns:
         Shape (batch, source, time), zero where a mixture has fewer sounds; their sums are the mixtures.
     """
     segments = waves.new_zeros(levels_db.numel(), waves.shape[1])
-    segments[slots] = waves
+    segments.index_add_(0, slots, waves)
     segments = segments.reshape(*levels_db.shape, -1)
-    gains = equal_energy_gain(segments[:, :1], segments) * torch.pow(10.0, levels_db / 20.0)[..., None]
+    powers = _power(segments, sounding_frame)
+    gains = _equal_gain(powers[:, :1], powers) * _amplitude(levels_db)
     gains[:, 0] = 1.0
-    balanced: Tensor = segments * gains
+    balanced: Tensor = segments * gains[..., None]
     return balanced
 
 

@@ -5,6 +5,34 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+BED_CLASSES = (
+    "Rain",
+    "Wind",
+    "Stream",
+    "Waterfall",
+    "Ocean",
+    "Water tap, faucet",
+    "Fire",
+    "Cricket",
+    "Traffic noise, roadway noise",
+    "Car passing by",
+    "Subway, metro, underground",
+    "Railroad car, train wagon",
+    "Aircraft",
+    "Boat, Water vehicle",
+    "Engine",
+    "Crowd",
+    "Hubbub, speech noise, speech babble",
+    "Applause",
+    "Mechanical fan",
+    "Air conditioning",
+    "Vacuum cleaner",
+    "Hair dryer",
+    "Hum",
+    "Noise",
+    "Acoustic environment",
+)
+
 
 class TrainingConfig(BaseModel):
     """Settings that both trainings share."""
@@ -139,11 +167,43 @@ class SeparatorTraining(TrainingConfig):
     varied_share: float = Field(0.4, ge=0, lt=1, description="of the segments are of such further classes")
     noisy_query_share: float = Field(0.0, ge=0, le=1, description="examples that have noise in them, 0 to 25 dB below")
     queries: int = Field(3, gt=0, description="examples averaged into a condition, at most")
+    scene_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="batches of scenes: sounds now and then over a bed; so many fewer as they are longer",
+    )
+    scene_s: float = Field(8.0, gt=0, le=30, description="length of a scene")
+    scene_events: tuple[float, float, float, float, float] = Field(
+        (0.1, 0.3, 0.3, 0.2, 0.1), description="shares of scenes of 0 to 4 sounds over the bed"
+    )
+    recorded_bed_share: float = Field(
+        0.5, ge=0, le=1, description="beds of scenes that are anchors of bed_classes, looped; the others are noise"
+    )
+    bed_classes: tuple[str, ...] = Field(
+        BED_CLASSES,
+        description="classes that can be beds, with their kinds; those that the catalog lacks do not matter",
+    )
+    bed_query_share: float = Field(0.25, ge=0, le=1, description="recorded beds that are asked for")
+    hum_share: float = Field(0.1, ge=0, le=1, description="beds of scenes with mains hum")
+    band_limit_share: float = Field(
+        0.0, ge=0, le=1, description="mixtures without what is above 4, 8 or 11 kHz, as from phones and old recorders"
+    )
+    clipping_share: float = Field(
+        0.0, ge=0, le=1, description="mixtures that are clipped; what is asked for is still without that"
+    )
+    codec_share: float = Field(
+        0.0, ge=0, le=1, description="sounds that went through MP3 or Vorbis; each takes a processor 10 to 25 ms"
+    )
 
     @model_validator(mode="after")
     def _shares(self) -> "SeparatorTraining":
         if min(self.sources) < 0 or sum(self.sources) <= 0:
             raise ValueError(f"sources must be three shares of at least 0, not all 0; got {list(self.sources)}")
+        if min(self.scene_events) < 0 or sum(self.scene_events) <= 0:
+            raise ValueError(
+                f"scene_events must be five shares of at least 0, not all 0; got {list(self.scene_events)}"
+            )
         if self.pair_share and not self.pairs:
             raise ValueError("pair_share needs pairs, such as [[Speech, Music]]")
         return self

@@ -1,7 +1,11 @@
-"""What is mixed in training and what asks for it: mixtures of anchor segments of unrelated classes, with queries."""
+"""What is mixed in training and what asks for it: pairs and scenes of anchors of unrelated classes, with queries.
+
+A pair is two to four sounds at once, as long as an anchor; a scene is longer: up to four sounds now and then, over a
+bed of noise or of an anchor that is looped. A batch is of pairs or of scenes.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import NamedTuple
 
@@ -13,14 +17,25 @@ from torch import Tensor
 from querysep.anchors.catalog import Catalog
 from querysep.anchors.relations import AnchorRelations, Relations, relations_of
 from querysep.data.manifest import Split
-from querysep.dsp.mixing import Bed, Beds, Play, Playback, balance, render
+from querysep.dsp.mixing import IDEAL, Bed, Beds, Play, Playback, Recorder, Recorders, balance, render, sounding_frame
 from querysep.errors import DataError
-from querysep.training.augmentations import AUGMENTATIONS, Augmentation
+from querysep.io.lossy import MP3_RATES, lossy
+from querysep.training.augmentations import AUGMENTATIONS, Augmentation, as_event, shorten
 from querysep.training.config import SeparatorTraining
 
 _TRIES = 50
 _FEW = 8  # mixtures
 _NEAR = 5  # classes that count as alike
+_BARE = 0.1  # scenes with sounds and no bed
+_WHOLE = 0.4  # sounds of scenes that are not shortened
+_SHORTEST_S = 0.1
+_FAR_DB = 12.0  # by so much what is deepest in its room is softer
+_MAINS_HZ = (50.0, 60.0)
+_HUM_DB = (-10.0, 20.0)
+_LIKE_NOISE = ("Noise", "Hum", "Hiss", "Static")  # with their kinds; never asked for in vain over noise
+_BAND_LIMITS_HZ = (4_000.0, 8_000.0, 11_000.0)
+_CLAMP = (0.1, 0.7)
+_COMPRESSION = (0.3, 0.95)
 _RELATED = "Nearly all classes of the anchor catalog are related; there are no pairs to train on."
 _VALIDATION = {"mixing": "paper", "own_query_share": 0.0, "absent_share": 0.0, "queries": 1}
 
@@ -30,13 +45,15 @@ class Plan:
     """A mixture before it sounds, and the queries for it.
 
     Attributes:
-        anchors: that are mixed, one to four.
+        anchors: that are mixed, one to four; in a scene none to five.
         plays: how each is played.
         levels_db: of each against the first, beyond equal energy.
         bed: steady noise under them, if there is any.
         conditions: shape (2, condition_dim), a query for each of the first two.
         wanted: shape (2,), 1 where the query's class is in the mixture, 0 where silence is the answer.
         queried: of which anchors the two queries are.
+        recorder: what the mixture is recorded with.
+        codings: codec and compression of each sound before it is played; None: none.
     """
 
     anchors: tuple[int, ...]
@@ -46,6 +63,8 @@ class Plan:
     conditions: NDArray[np.float32]
     wanted: NDArray[np.float32]
     queried: tuple[int, int]
+    recorder: Recorder = IDEAL
+    codings: tuple[tuple[str, float] | None, ...] = ()
 
 
 class MixtureSampler:
@@ -85,19 +104,36 @@ class MixtureSampler:
         self._weights = self._shares()
         self._near = self._nearest() if training.hard_share else []
         self._pairs = [(self._kinds(first, classes), self._kinds(second, classes)) for first, second in training.pairs]
+        self._in_scenes = training.model_copy(update={"cut_share": 0.0})  # they are shortened in a way of their own
+        self._beds = self._groups(training.bed_classes, classes) if training.scene_share else []
+        self._like_noise = {int(one) for group in self._groups(_LIKE_NOISE, classes) for one in group}
 
     @property
     def time(self) -> int:
-        """Samples of a mixture."""
+        """Samples of a pair."""
         seconds = self.training.mixture_s
         return self.catalog.segment_time if seconds is None else round(seconds * self.catalog.sample_rate)
 
+    @property
+    def scene_time(self) -> int:
+        """Samples of a scene."""
+        return round(self.training.scene_s * self.catalog.sample_rate)
+
+    def is_scene(self, index: int) -> bool:
+        """Tell whether mixture ``index`` is a scene: as all that are of the same step of the training."""
+        training = self.training
+        if not training.scene_share:
+            return False
+        step = index // training.batch_size
+        return bool(np.random.default_rng([training.seed, 3, step]).random() < training.scene_share)
+
     def plan(self, index: int) -> Plan:
         """Return plan ``index``; there is no end of them."""
-        return self.draw(np.random.default_rng([self.training.seed, 2, index]))
+        rng = np.random.default_rng([self.training.seed, 2, index])
+        return self.draw_scene(rng) if self.is_scene(index) else self.draw(rng)
 
     def draw(self, rng: np.random.Generator) -> Plan:
-        """Draw what is mixed, how it is played, and what is asked for."""
+        """Draw what is mixed in a pair, how it is played, and what is asked for."""
         training = self.training
         alone = bool(training.alone_share) and rng.random() < training.alone_share
         anchors = [self._draw_anchor(rng)] if alone else self._draw_anchors(rng)
@@ -114,7 +150,117 @@ class MixtureSampler:
             if other is not None:
                 queried[absent], wanted[absent] = other, 0.0
         conditions = np.stack([self._draw_condition(anchor, rng) for anchor in queried])
-        return Plan(tuple(anchors), plays, levels_db, bed, conditions, wanted, (queried[0], queried[1]))
+        recording = self._draw_recording(len(anchors), rng)
+        return Plan(tuple(anchors), plays, levels_db, bed, conditions, wanted, (queried[0], queried[1]), *recording)
+
+    def draw_scene(self, rng: np.random.Generator) -> Plan:
+        """Draw the sounds of a scene and its bed, how they are played, and what is asked for."""
+        training = self.training
+        shares = np.array(training.scene_events) / sum(training.scene_events)
+        count = int(rng.choice(len(shares), p=shares))
+        has_bed = count == 0 or rng.random() >= _BARE
+        is_recorded = has_bed and bool(self._beds) and rng.random() < training.recorded_bed_share
+        anchors = [int(rng.choice(self._beds[rng.integers(len(self._beds))]))] if is_recorded else []
+        while len(anchors) < count + is_recorded:
+            further = self._draw_unrelated(anchors, rng)
+            if further is None:
+                break
+            anchors.append(further)
+        sounds = [(anchor, play := self._draw_event(anchor, rng), self._draw_event_db(play, rng)) for anchor in anchors]
+        askable = len(sounds)
+        if is_recorded:  # it is among the first two if it is asked for, else the last
+            bed_db = -float(rng.uniform(*training.bed_snr_db))
+            sounds = [*sounds[1:], (anchors[0], self._loop(anchors[0], rng), bed_db)]
+            if rng.random() < training.bed_query_share:
+                sounds.insert(int(rng.integers(min(2, len(sounds)))), sounds.pop())
+            else:
+                askable -= 1
+        bed = self._draw_scene_bed(rng, needed=not is_recorded) if has_bed else None
+        order = tuple(anchor for anchor, _, _ in sounds)
+        queried, wanted = self._draw_queried(order, askable, rng, over_noise=bed is not None)
+        return Plan(
+            order,
+            tuple(play for _, play, _ in sounds),
+            tuple(level_db - sounds[0][2] for _, _, level_db in sounds),
+            bed,
+            np.stack([self._draw_condition(anchor, rng) for anchor in queried]),
+            wanted,
+            queried,
+            *self._draw_recording(len(order), rng),
+        )
+
+    def _draw_scene_bed(self, rng: np.random.Generator, *, needed: bool) -> Bed | None:
+        """Draw the noise of a scene: where it has no other bed, and wherever the mains hum."""
+        is_humming = rng.random() < self.training.hum_share
+        if not needed and not is_humming:
+            return None
+        bed = draw_bed(rng, self.training.bed_snr_db)
+        if not is_humming:
+            return bed
+        mains = float(rng.choice(_MAINS_HZ)) / (self.catalog.sample_rate / 2.0)
+        return replace(bed, hum=mains, hum_db=float(rng.uniform(*_HUM_DB)))
+
+    def _draw_event_db(self, play: Play, rng: np.random.Generator) -> float:
+        """Draw the level of a sound of a scene: what is deep in its room is far, and softer."""
+        far = 0.0 if play.room is None else min(1.0, 10.0 ** (play.room.level_db / 10.0))
+        return self._draw_level_db(rng) - _FAR_DB * far
+
+    def _draw_queried(
+        self, anchors: Sequence[int], askable: int, rng: np.random.Generator, *, over_noise: bool
+    ) -> tuple[tuple[int, int], NDArray[np.float32]]:
+        """Draw what the queries of a scene are of: the first of its anchors, or what is not in it."""
+        wanted = (np.arange(2) < askable).astype(np.float32)
+        if askable > 1 and rng.random() < 2.0 * self.training.absent_share:
+            wanted[int(rng.integers(2))] = 0.0
+        queried = [0, 0]
+        for place in range(2):
+            other = None if wanted[place] else self._draw_absent(anchors, rng, over_noise=over_noise)
+            if other is None and place >= askable:
+                raise DataError(_RELATED)
+            if other is None:
+                wanted[place] = 1.0
+            queried[place] = anchors[place] if other is None else other
+        return (queried[0], queried[1]), wanted
+
+    def _draw_absent(self, anchors: Sequence[int], rng: np.random.Generator, *, over_noise: bool) -> int | None:
+        """Return an anchor of a class that is not in a scene; over noise none that is like it."""
+        for _ in range(_TRIES):
+            other = self._draw_unrelated(anchors, rng)
+            if other is None or not (over_noise and other in self._like_noise):
+                return other
+        return None
+
+    def _draw_event(self, anchor: int, rng: np.random.Generator) -> Play:
+        """Draw how a sound of a scene is played."""
+        catalog, time = self.catalog, self.scene_time
+        play = catalog.play(anchor)
+        if rng.random() >= _WHOLE:
+            play = shorten(play, catalog.audio([anchor])[0], round(_SHORTEST_S * catalog.sample_rate), rng)
+        return as_event(self._augment(play, time, rng, self._in_scenes), time, catalog.sample_rate, rng)
+
+    def _loop(self, anchor: int, rng: np.random.Generator) -> Play:
+        """Draw how a recorded bed is played."""
+        play = self._augment(self.catalog.play(anchor), self.scene_time, rng, self._in_scenes)
+        return replace(play, room=None).looped(rng)
+
+    def _draw_recording(
+        self, count: int, rng: np.random.Generator
+    ) -> tuple[Recorder, tuple[tuple[str, float] | None, ...]]:
+        """Draw what a mixture is recorded with, and which of its sounds were coded before."""
+        training, rate = self.training, self.catalog.sample_rate
+        recorder, codings = IDEAL, tuple[tuple[str, float] | None, ...]()
+        if training.clipping_share and rng.random() < training.clipping_share:
+            recorder = replace(recorder, clamp=float(np.exp(rng.uniform(*np.log(_CLAMP)))))
+        if training.band_limit_share and rng.random() < training.band_limit_share:
+            recorder = replace(recorder, band_limit=min(1.0, float(rng.choice(_BAND_LIMITS_HZ)) / (rate / 2.0)))
+        if training.codec_share:
+            codecs = ("MP3", "OGG") if rate in MP3_RATES else ("OGG",)
+            chosen = rng.random(count) < training.codec_share
+            codings = tuple(
+                (str(rng.choice(codecs)), float(rng.uniform(*_COMPRESSION))) if is_coded else None
+                for is_coded in chosen
+            )
+        return recorder, codings
 
     def _draw_count(self, rng: np.random.Generator) -> int:
         """Draw how many sounds a mixture has."""
@@ -235,13 +381,17 @@ class MixtureSampler:
         weights[~varied] *= (1.0 - share) / weights[~varied].sum()
         return weights
 
-    def _kinds(self, wanted: str, classes: Relations) -> NDArray[np.int64]:
-        """Return the anchors of a class and of all its kinds."""
-        found = [
+    def _groups(self, wanted: Sequence[str], classes: Relations) -> list[NDArray[np.int64]]:
+        """Return the anchors of each class that is one of those wanted, or a kind of one."""
+        return [
             members
             for label, members in zip(self._labels, self._members, strict=True)
-            if label == wanted or wanted in classes.ancestors(label)
+            if label in wanted or not classes.ancestors(label).isdisjoint(wanted)
         ]
+
+    def _kinds(self, wanted: str, classes: Relations) -> NDArray[np.int64]:
+        """Return the anchors of a class and of all its kinds."""
+        found = self._groups([wanted], classes)
         if not found:
             raise DataError(
                 f"No class that is trained on is '{wanted}' or a kind of it; take it out of the setting 'pairs'."
@@ -281,9 +431,9 @@ class MixtureBatch(NamedTuple):
     """Plans with the sounds that they need; the mixer renders it where the network is.
 
     Attributes:
-        sounds: the anchors as they were recorded, shape (row, time), int16.
+        sounds: the anchors as they were recorded or coded, shape (row, time), int16.
         playback: of each row.
-        slots: which sound of which mixture each row is, shape (row,).
+        slots: which sound of which mixture each row is, shape (row,); a sound may have two rows.
         levels_db: shape (batch, source).
         beds: steady noise under some of the mixtures; None where the settings have none.
         conditions: shape (batch, 2, condition_dim).
@@ -291,6 +441,8 @@ class MixtureBatch(NamedTuple):
         anchors: what the two queries are of, then what was mixed, shape (batch, 2 + source), -1 where nothing is.
         time: samples of a mixture.
         sample_rate: Hz.
+        recorders: what the mixtures are recorded with; None where the settings leave them as they are.
+        are_scenes: levels are those of sounds while they are there, not over the whole length.
     """
 
     sounds: Tensor
@@ -303,17 +455,24 @@ class MixtureBatch(NamedTuple):
     anchors: Tensor
     time: int
     sample_rate: int
+    recorders: Recorders | None = None
+    are_scenes: bool = False
 
     def segments(self) -> Tensor:
         """Render the sounds of each mixture, shape (batch, source, time); their sums are the mixtures.
 
-        The first two are asked for. Where there are beds, they are the last source.
+        The first two are asked for. Where there are beds or recorders, the last source is what nobody asks for: the
+        noise of the beds, and what clipping adds.
         """
         waves = render(self.sounds, self.playback, self.time, self.sample_rate)
-        segments = balance(waves, self.slots, self.levels_db)
-        if self.beds is None:
+        frame = sounding_frame(self.sample_rate) if self.are_scenes else None
+        segments = balance(waves, self.slots, self.levels_db, frame)
+        if self.beds is None and self.recorders is None:
             return segments
-        return torch.cat((segments, self.beds.under(segments.sum(dim=1))[:, None]), dim=1)
+        mixtures = segments.sum(dim=1)
+        noise = torch.zeros_like(mixtures) if self.beds is None else self.beds.under(mixtures, frame)
+        segments = torch.cat((segments, noise[:, None]), dim=1)
+        return segments if self.recorders is None else self.recorders.record(segments)
 
 
 class Mixtures:
@@ -331,33 +490,62 @@ class Mixtures:
         return [self.batch(range(start, min(count, start + _FEW))) for start in range(0, count, _FEW)]
 
     def batch(self, indices: Sequence[int]) -> MixtureBatch:
-        """Return the mixtures of some indices.
+        """Return the mixtures of some indices of one step; of scenes only as many as are as long together as pairs.
 
         Raises:
             DataError: the sound cannot be read, or nearly all classes are related.
+            AudioError: a codec is missing.
         """
-        plans = [self._sampler.plan(index) for index in indices]
-        sources = 1 + len(self._sampler.training.source_shares)
+        sampler, training = self._sampler, self._sampler.training
+        are_scenes = sampler.is_scene(indices[0])
+        plans = [sampler.plan(index) for index in (self._fewer(indices) if are_scenes else indices)]
+        sources = len(training.scene_events) if are_scenes else 1 + len(training.source_shares)
         anchors = torch.full((len(plans), 2 + sources), -1)
         levels_db = torch.zeros(len(plans), sources)
-        slots = []
+        slots, parts = [], []
         for row, plan in enumerate(plans):
-            anchors[row, : 2 + len(plan.anchors)] = torch.tensor([*plan.queried, *plan.anchors])
-            levels_db[row, : len(plan.anchors)] = torch.tensor(plan.levels_db)
-            slots += [row * sources + source for source in range(len(plan.anchors))]
-        sounds = self._sampler.catalog.audio([anchor for plan in plans for anchor in plan.anchors])
+            mixed = len(plan.anchors)
+            anchors[row, : 2 + mixed] = torch.tensor([*plan.queried, *plan.anchors])
+            levels_db[row, :mixed] = torch.tensor(plan.levels_db)
+            for source, play in enumerate(plan.plays):
+                for part in play.parts():
+                    slots.append(row * sources + source)
+                    parts.append(part)
         return MixtureBatch(
-            torch.from_numpy(sounds),
-            Playback.of([play for plan in plans for play in plan.plays]),
-            torch.tensor(slots),
+            torch.from_numpy(self._sounds(plans)),
+            Playback.of(parts),
+            torch.tensor(slots, dtype=torch.int64),
             levels_db,
-            Beds.of([plan.bed for plan in plans]) if self._sampler.training.bed_share else None,
+            Beds.of([plan.bed for plan in plans]) if are_scenes or training.bed_share else None,
             torch.from_numpy(np.stack([plan.conditions for plan in plans])),
             torch.from_numpy(np.stack([plan.wanted for plan in plans])),
             anchors,
-            self._sampler.time,
-            self._sampler.catalog.sample_rate,
+            sampler.scene_time if are_scenes else sampler.time,
+            sampler.catalog.sample_rate,
+            Recorders.of([plan.recorder for plan in plans])
+            if training.clipping_share or training.band_limit_share
+            else None,
+            are_scenes,
         )
+
+    def _fewer(self, indices: Sequence[int]) -> list[int]:
+        """Return which of some items of a step are made where they are scenes; the same for any number of processes.
+
+        That holds where each process has a multiple of the pairs that are as long as a scene; each has one at least.
+        """
+        sampler = self._sampler
+        pairs = max(1, round(sampler.scene_time / sampler.time))
+        return [one for one in indices if one % sampler.training.batch_size % pairs == 0] or list(indices[:1])
+
+    def _sounds(self, plans: Sequence[Plan]) -> NDArray[np.int16]:
+        """Return the sound of each part of each plan's plays, coded where the plan says so, shape (row, time)."""
+        catalog = self._sampler.catalog
+        sounds = catalog.audio([anchor for plan in plans for anchor in plan.anchors])
+        codings = [coding for plan in plans for coding in plan.codings or [None] * len(plan.anchors)]
+        for row, coding in enumerate(codings):
+            if coding is not None:
+                sounds[row] = lossy(sounds[row], catalog.sample_rate, *coding)
+        return sounds.repeat([len(play.parts()) for plan in plans for play in plan.plays], axis=0)
 
 
 def validation_mixtures(
@@ -375,7 +563,7 @@ def validation_mixtures(
         DataError: too few classes on the validation side.
     """
     settings = training or SeparatorTraining.model_validate(_VALIDATION)
-    settings = settings.model_copy(update={"seed": seed})
+    settings = settings.model_copy(update={"seed": seed, "scene_share": 0.0})
     return Mixtures(SAMPLERS[settings.mixing](catalog, settings, "validation", None)).first(count)
 
 

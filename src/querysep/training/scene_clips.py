@@ -13,7 +13,7 @@ from torch import Tensor
 
 from querysep.anchors.relations import relations_of
 from querysep.data.recordings import Recordings
-from querysep.dsp.mixing import Bed, Beds, Play, Playback, render, rms
+from querysep.dsp.mixing import Bed, Beds, Play, Playback, render, sounding_frame, sounding_power
 from querysep.training.augmentations import AUGMENTATIONS, Augmentation
 from querysep.training.config import DetectorTraining
 from querysep.training.sampler import class_weights, draw_bed
@@ -69,26 +69,19 @@ class SceneBatch(NamedTuple):
         """
         waves = render(self.sounds, self.playback, self.time, self.sample_rate)
         sounding = sounding_frames(waves, frame_time, self.sample_rate)
-        present = waves.abs() > _SILENT
-        level = ((waves.square() * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)).sqrt().clamp(min=_SILENT)
+        frame = sounding_frame(self.sample_rate)
+        level = sounding_power(waves, frame).sqrt().clamp(min=_SILENT)
         items = self.slots // MOST_SOUNDS
         wanted_db = self.level_db[items] + self.levels_db.flatten()[self.slots]
         waves = waves * (torch.pow(10.0, wanted_db / 20.0) / level)[:, None]
         mixed = waves.new_zeros(len(self.level_db), self.time).index_add_(0, items, waves)
-        silent = rms(mixed) == 0
-        under = self.beds.under(torch.where(silent[:, None], _full(self.level_db, self.time), mixed))
         active = torch.where(sounding[:, :, None], self.labels[:, None], 0.0)
         unknown = mixed.new_zeros(len(mixed), active.shape[1], active.shape[2])
         there = unknown.clone()
         there.index_add_(0, items, active.nan_to_num(0.0))
         unknown.index_add_(0, items, active.isnan().float())
         truth = torch.where(there > 0, 1.0, torch.where(unknown > 0, torch.nan, 0.0))
-        return mixed + under, truth
-
-
-def _full(level_db: Tensor, time: int) -> Tensor:
-    """Return waves of a constant level, for the level of a bed without any sound."""
-    return torch.pow(10.0, level_db / 20.0)[:, None].expand(-1, time)
+        return mixed + self.beds.under(mixed, frame), truth
 
 
 def sounding_frames(waves: Tensor, frame_time: int, sample_rate: int) -> Tensor:
