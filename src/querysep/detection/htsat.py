@@ -129,7 +129,7 @@ class Htsat(DetectorNetwork):
         """
         return self.classify(self.log_mel(wave))
 
-    def detect_together(self, waves: Sequence[Float[Tensor, " time"]]) -> Detection:
+    def detect_together(self, waves: Sequence[Float[Tensor, " _"]]) -> Detection:
         """Detect in waves of different lengths, each as ``forward`` does alone."""
         return self.look(torch.cat([self.image(self.log_mel(wave[None])) for wave in waves]))
 

@@ -73,17 +73,23 @@ class Trunk(nn.Module):
         return torch.log(magnitude @ self.filters + _OFFSET)
 
     def features(
-        self, log_mel: Float[Tensor, "batch frame mel"], first: int = 0, last: int = len(_LAYERS) * 2 + 1
-    ) -> list[Float[Tensor, "batch channel frame2 mel2"]]:
+        self,
+        image: Float[Tensor, "batch channel frame mel"],
+        first: int = 0,
+        last: int = 2 * len(_LAYERS) + 1,
+    ) -> list[Tensor]:
         """Return the outputs that the transformer sees, of the convolutions ``first`` to ``last`` - 1.
 
         Args:
-            log_mel: shape (batch, frame, 64), frame a multiple of 32; or, where ``first`` is not 0, the output of the
-                convolution before.
+            image: the log-mel spectrogram, shape (batch, 1, frame, 64), frame a multiple of 32; or what the convolution
+                before the first put out.
             first: convolution to begin with.
             last: convolution to end before.
+
+        Returns:
+            Each of shape (batch, channel, frame2, mel2).
         """
-        image = log_mel[:, None].to(memory_format=torch.channels_last) if first == 0 else log_mel
+        image = image.to(memory_format=torch.channels_last)
         taps = []
         for number in range(first, last):
             layer = self.convolutions[number]
@@ -144,12 +150,12 @@ class MobileDetector(DetectorNetwork):
         return -(-time // self.config.frame_time)
 
     def read(
-        self, taps: Sequence[Float[Tensor, "batch channel frame2 mel"]], frames: int
+        self, taps: Sequence[Tensor], frames: int
     ) -> tuple[Float[Tensor, "batch frame class"], Float[Tensor, "batch latent_dim"]]:
         """Return the log-odds of the classes in each frame, and the latent embedding, of what ``Trunk.features`` gives.
 
         Args:
-            taps: of the three depths.
+            taps: of the three depths, each of shape (batch, channel, frame2, mel).
             frames: that the sound has.
         """
         means = [tap.mean(dim=3).transpose(1, 2) for tap in taps]
@@ -174,10 +180,10 @@ class MobileDetector(DetectorNetwork):
 
     def forward(self, wave: Float[Tensor, "batch time"]) -> Detection:
         """Detect; see ``DetectorNetwork``. The presence map has a frame for each config.frame_time samples."""
-        logits, latent = self.read(self.trunk.features(self.log_mel(wave)), self.count_frames(wave.shape[-1]))
+        logits, latent = self.read(self.trunk.features(self.log_mel(wave)[:, None]), self.count_frames(wave.shape[-1]))
         return Detection(pooled(logits), torch.sigmoid(logits).transpose(1, 2), latent)
 
-    def detect_together(self, waves: Sequence[Float[Tensor, " time"]]) -> Detection:
+    def detect_together(self, waves: Sequence[Float[Tensor, " _"]]) -> Detection:
         """Detect in waves of different lengths, those of one length at once; see ``DetectorNetwork``."""
         by_length: dict[int, list[int]] = {}
         for place, wave in enumerate(waves):

@@ -48,7 +48,7 @@ class DetectorNetwork(nn.Module, ABC):
         """
 
     @abstractmethod
-    def detect_together(self, waves: Sequence[Float[Tensor, " time"]]) -> Detection:
+    def detect_together(self, waves: Sequence[Float[Tensor, " _"]]) -> Detection:
         """Detect in waves of different lengths, each as ``forward`` does alone.
 
         The maps of shorter waves may have frames at their end that mean nothing; ``sample_map`` does not read them.

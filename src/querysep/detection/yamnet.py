@@ -76,7 +76,7 @@ class Yamnet(nn.Module):
         """
         patches = self.patches(wave)
         batch, count = patches.shape[:2]
-        latents = self.trunk.features(patches.flatten(0, 1))[-1].mean(dim=(2, 3)).float()
+        latents = self.trunk.features(patches.flatten(0, 1)[:, None])[-1].mean(dim=(2, 3)).float()
         scores = torch.sigmoid(self.classifier(latents).float())
         return Lesson(scores.reshape(batch, count, -1).mean(dim=1), latents.reshape(batch, count, -1).mean(dim=1))
 

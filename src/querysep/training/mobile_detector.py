@@ -125,7 +125,7 @@ class MobileModule(QueryModule[MobileDetector]):
                 spectrogram = network.log_mel(waves)
                 spectrogram = _without_bands(spectrogram, batch.cutoff_hz, network)
                 spectrogram = mask_stripes(spectrogram.transpose(1, 2)).transpose(1, 2)
-            early = network.trunk.features(spectrogram, last=FROZEN)[-1]
+            early = network.trunk.features(spectrogram[:, None], last=FROZEN)[-1]
         frames = truth.shape[1]
         taps = [early, *network.trunk.features(early, FROZEN)]
         logits, latent = network.read(taps, frames)

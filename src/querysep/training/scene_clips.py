@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from querysep.anchors.relations import relations_of
 from querysep.data.recordings import Recordings
@@ -96,15 +97,13 @@ def sounding_frames(waves: Tensor, frame_time: int, sample_rate: int) -> Tensor:
         Shape (row, frame), bool: not more than 40 dB below the loudest frame, and gaps of up to 0.4 s.
     """
     frames = -(-waves.shape[1] // frame_time)
-    padded = torch.nn.functional.pad(waves, (0, frames * frame_time - waves.shape[1]))
+    padded = functional.pad(waves, (0, frames * frame_time - waves.shape[1]))
     power = padded.square().reshape(len(waves), frames, frame_time).mean(dim=2)
     loud = (power >= power.amax(dim=1, keepdim=True) * 10.0 ** (-_QUIET_DB / 10.0)) & (power > _SILENT**2 / 100)
-    reach = round(_GAP_S * sample_rate / frame_time / 2)
-    image = torch.nn.functional.pad(loud.float()[:, None], (reach, reach))
-    widened = torch.nn.functional.max_pool1d(image, 2 * reach + 1, stride=1)
-    inner = -torch.nn.functional.max_pool1d(
-        -torch.nn.functional.pad(widened, (reach, reach), value=1.0), 2 * reach + 1, stride=1
-    )
+    reach = max(1, round(_GAP_S * sample_rate / frame_time / 2))
+    image = functional.pad(loud.float()[:, None], (2 * reach, 2 * reach))
+    widened = functional.max_pool1d(image, 2 * reach + 1, stride=1)
+    inner = -functional.max_pool1d(-widened, 2 * reach + 1, stride=1)
     closed: Tensor = inner[:, 0] > 0.5
     return closed
 
@@ -139,6 +138,7 @@ class SceneClips:
         origins: dict[str, int] = {}
         self._origins = np.array([origins.setdefault(clip.origin, len(origins)) for clip in recordings.clips])
         self._time = round(training.segment_s * recordings.sample_rate)
+        self._longest, self._count = round(_LONGER * self._time), len(labels)
         self._rows = self._label_rows(recordings, members, labels)
 
     @staticmethod
@@ -194,13 +194,13 @@ class SceneClips:
             if rng.random() < training.band_share:
                 cutoff_hz[row] = float(rng.choice([2_000.0, 4_000.0, 5_500.0]))
         return SceneBatch(
-            torch.stack(sounds),
+            torch.stack(sounds) if sounds else torch.zeros(0, self._longest, dtype=torch.int16),
             Playback.of(plays),
-            torch.tensor(slots),
+            torch.tensor(slots, dtype=torch.int64),
             levels_db,
             level_db,
             Beds.of(beds),
-            torch.stack(labels),
+            torch.stack(labels) if labels else torch.zeros(0, self._count),
             group,
             origin,
             cutoff_hz,
@@ -221,7 +221,7 @@ class SceneClips:
         return number, (first, second)
 
     def _read(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Play]:
-        clip, longest = self._recordings.clips[index], round(_LONGER * self._time)
+        clip, longest = self._recordings.clips[index], self._longest
         total = round(clip.duration_s * self._recordings.sample_rate)
         start = int(rng.integers(0, total - longest)) if total > longest else 0
         samples = torch.from_numpy(np.array(self._recordings.read(index, start, longest)))
