@@ -1,6 +1,7 @@
 """What a step of the separator's training takes, and how much of it the mixer; against the authors' way.
 
 python benchmarks/training_throughput.py [--preset default] [--batch 12] [--rounds 7] [--threads 1] [--device cpu]
+                                        [--bfloat16] [--scenes]
 
 Both ways train the same separator on mixtures with both queries, from sound in memory: ours plans mixtures from a
 catalog, with the recipe's speeds, colors and rooms, and renders them where the network is; the authors' way takes
@@ -12,6 +13,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +34,14 @@ from querysep.training.sampler import MixtureBatch, Mixtures, MixtureSampler
 from querysep.training.separator import SeparatorModule
 
 CLIPS, CLIP_S, CLASSES = 96, 10, 8
-RECIPE = {"sources": (0.65, 0.2, 0.15), "alone_share": 0.12, "room_share": 0.4, "query_noise": 0.3}
+RECIPE: dict[str, Any] = {"sources": (0.65, 0.2, 0.15), "alone_share": 0.12, "room_share": 0.4, "query_noise": 0.3}
+SCENES: dict[str, Any] = {
+    "scene_share": 1.0,
+    "bed_classes": ("class 0", "class 1"),
+    "band_limit_share": 0.2,
+    "clipping_share": 0.05,
+    "codec_share": 0.03,
+}
 
 
 def make_clips(sample_rate: int) -> NDArray[np.int16]:
@@ -105,8 +114,9 @@ class TwiceDetected:
 class Drawn:
     """Batches from a catalog."""
 
-    def __init__(self, catalog: Catalog, batch: int) -> None:
-        self._mixtures = Mixtures(MixtureSampler(catalog, SeparatorTraining.model_validate(RECIPE)))
+    def __init__(self, catalog: Catalog, batch: int, settings: dict[str, Any]) -> None:
+        training = SeparatorTraining.model_validate({"batch_size": batch, **RECIPE, **settings})
+        self._mixtures = Mixtures(MixtureSampler(catalog, training))
         self._batch, self._next = batch, 0
 
     def __call__(self) -> MixtureBatch:
@@ -124,6 +134,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--bfloat16", action="store_true", help="as with --set precision=bfloat16")
+    parser.add_argument("--scenes", action="store_true", help="ours makes scenes, some of them degraded, and no pairs")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
@@ -134,8 +145,9 @@ def main() -> None:
     separator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
     module = SeparatorModule(separator, SeparatorTraining()).to(options.device)
     optimizer = Muon(separator.parameters(), 1e-4, 0.0)
+    catalog = make_catalog(clips, shape.detector.sample_rate, shape.detector.latent_dim)
     ways: dict[str, Callable[[], MixtureBatch]] = {
-        "catalog": Drawn(make_catalog(clips, shape.detector.sample_rate, shape.detector.latent_dim), options.batch),
+        "catalog": Drawn(catalog, options.batch, SCENES if options.scenes else {}),
         "detector twice": TwiceDetected(clips, network, options.batch),
     }
     seconds: dict[str, list[tuple[float, float, float]]] = {name: [] for name in ways}
