@@ -172,13 +172,16 @@ def test_scenes_are_sparse_events_of_one_recordist_in_a_bed(
     with_everyday: Path, split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("querysep.evaluation.protocols.open_mixtures.SHORTEST_BED_S", 2.0)
+    monkeypatch.setattr("querysep.evaluation.protocols.open_mixtures._PEAK", 0.1)
     mixtures = OpenMixtures(with_everyday, split=split)
+    read, heard = mixtures.read, set[int]()
+    monkeypatch.setattr(mixtures, "read", lambda index: heard.add(index) or read(index))
     by_path = {clip.path: clip for clip in mixtures.clips}
     labels, beside, counts = set(), [], set()
     for index in range(8):
         scene = mixtures.draw("scenes", index)
         (stem,) = scene.stems
-        assert len(scene.wave) == len(stem.wave) == 30 * SAMPLE_RATE and np.abs(scene.wave).max() <= 0.9 + 1e-6
+        assert len(scene.wave) == len(stem.wave) == 30 * SAMPLE_RATE and np.abs(scene.wave).max() <= 0.1 + 1e-6
         ends = [0, *(end for _, end in scene.events[:-1])]
         assert all(
             start - end >= 0.5 * SAMPLE_RATE for (start, _), end in list(zip(scene.events, ends, strict=True))[1:]
@@ -191,6 +194,9 @@ def test_scenes_are_sparse_events_of_one_recordist_in_a_bed(
         clip = by_path[stem.clip]
         assert {mixtures.clips[one].origin for one in stem.examples}.isdisjoint({clip.origin})
         assert stem.label not in scene.beside and len(set(scene.beside)) == len(scene.beside)
+        own = [mixtures.clips[one] for one in heard if mixtures.clips[one].labels[0] == stem.label]
+        assert {one.origin for one in own} == {clip.origin}
+        heard.clear()
         labels.add(stem.label)
         counts.add(len(scene.events))
         beside.append(scene.beside)

@@ -152,7 +152,7 @@ class OpenMixtures:
         if len(self.seen) < 2:
             raise DataError(f"'{data}' has too few {split} classes with two recordings; the protocol needs 2.")
         self.everyday = self._of_strangers()
-        self._eventful = {label: some for label, some in self.everyday.items() if label not in BEDS}
+        self._eventful = {label: some for label, some in self.everyday.items() if label not in LIKE_NOISE}
         self._beds = self._find_beds()
         unlike = [label for label in self.seen if label not in LIKE_NOISE]
         order = np.random.default_rng([seed, get_args(Kind).index("noise")]).permutation(len(unlike))

@@ -43,8 +43,20 @@ BEDS = frozenset(
     }
 )
 """Classes whose recordings are what other sounds stand in."""
-LIKE_NOISE = BEDS | {"Noise", "Static", "White noise", "Pink noise", "Hiss", "Steam", "Spray", "Water tap, faucet"}
-"""Classes of which nobody can say that they are not in plain noise."""
+LIKE_NOISE = BEDS | {
+    "Noise",
+    "Static",
+    "White noise",
+    "Pink noise",
+    "Hiss",
+    "Steam",
+    "Spray",
+    "Water tap, faucet",
+    "Thunderstorm",
+    "Outside, rural or natural",
+    "Outside, urban or manmade",
+}
+"""Classes that are no events, and of which nobody can say that they are not in plain noise."""
 _LOWEST_HZ = 20.0
 _FADE_S = 0.002
 _CROSSFADE_S = 0.5
