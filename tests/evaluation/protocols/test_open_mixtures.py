@@ -11,6 +11,7 @@ from open_data import EVERYDAY, HELD_OUT, LABELS, make_open_data
 from querysep.data.manifest import Split
 from querysep.errors import DataError
 from querysep.evaluation.protocols.open_mixtures import ORDER, SAMPLE_RATE, Kind, OpenMixtures
+from querysep.types import FloatArray
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +176,12 @@ def test_scenes_are_sparse_events_of_one_recordist_in_a_bed(
     monkeypatch.setattr("querysep.evaluation.protocols.open_mixtures._PEAK", 0.1)
     mixtures = OpenMixtures(with_everyday, split=split)
     read, heard = mixtures.read, set[int]()
-    monkeypatch.setattr(mixtures, "read", lambda index: heard.add(index) or read(index))
+
+    def note(index: int) -> FloatArray:
+        heard.add(index)
+        return read(index)
+
+    monkeypatch.setattr(mixtures, "read", note)
     by_path = {clip.path: clip for clip in mixtures.clips}
     labels, beside, counts = set(), [], set()
     for index in range(8):
