@@ -15,6 +15,7 @@ from querysep.evaluation.protocols import open as open_protocol
 from querysep.evaluation.protocols.open import OpenProtocol
 from querysep.evaluation.protocols.open_trials import Trial
 from querysep.evaluation.protocols.protocol import Row
+from querysep.evaluation.report.tables import markdown
 from querysep.io.label_bank import BANK_NAME
 from querysep.io.text_map import TEXT_NAME
 from querysep.queries.bank import Bank
@@ -29,6 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _short() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("querysep.evaluation.protocols.open_mixtures.LONGEST_S", 2.2)
+        patch.setattr("querysep.evaluation.protocols.open_mixtures.NOISE_S", 1.0)
         yield
 
 
@@ -47,6 +49,7 @@ def test_rows_and_table(folder: Path, tiny_model: Path) -> None:
     found = {one.name: one for one in protocol.summarise(rows)}
     counts = {name: one.count for name, one in found.items() if ": " not in name}
     assert counts == {
+        **dict.fromkeys(("pink noise", "brown noise", "white noise"), 2),
         "seen": 4,
         "absent": 2,
         "held-out": 2,
@@ -208,10 +211,79 @@ def test_kinds_and_sides_are_chosen(tmp_path: Path, tiny_model: Path) -> None:
     assert protocol.tasks() == ["everyday/0000"]
     assert protocol.settings()["kinds"] == ["everyday"] and protocol.settings()["split"] == "validation"
     assert all(row.facts["clip"].startswith("validation/") for row in _measure(protocol) if "clip" in row.facts)
-    with pytest.raises(ConfigError, match=r"'stems' is not a kind of mixture that the data set has.*everyday, seen"):
+    with pytest.raises(
+        ConfigError, match=r"'stems' is not a kind of mixture that the data set has.*everyday, scenes, noise, seen"
+    ):
         _protocol(folder, tiny_model, kinds=["stems"])
     with pytest.raises(ConfigError, match="'all' is not a split of the protocol open"):
         _protocol(folder, tiny_model, split="all")
+
+
+def test_scenes_are_measured_inside_and_outside_their_events(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("querysep.evaluation.protocols.open_mixtures.SHORTEST_BED_S", 2.0)
+    folder = make_open_data(tmp_path, stems=False, everyday=True)
+    protocol = _protocol(folder, tiny_model, kinds=["scenes"], mixtures=2, queries=("example", "label", "span"))
+
+    def half(separator: object, trials: list[Trial]) -> list[object]:
+        return [_separation(trial.mixture * np.float32(0.5), trial.mixture, 0.5) for trial in trials]
+
+    monkeypatch.setattr(open_protocol, "separate_trials", half)
+    rows = _measure(protocol)
+    assert {row.group for row in rows} == {"scenes", "scenes, by label", "scenes, by span"}
+    assert all("Rain" in row.facts["beside"] for row in rows)
+    for row in rows:
+        assert row.values["outside_db"] == pytest.approx(-6.02, abs=0.01)
+        assert row.values["inside_sdri_db"] == pytest.approx(3.0, abs=1.0)  # 0 dB, but where another sound joins in
+        assert row.values["sdri_db"] > row.values["inside_sdri_db"]
+    found = {one.name: one for one in protocol.summarise(rows)}
+    medians = found["scenes, median"]
+    assert medians.values["inside_sdri_db"] == np.median([row.values["inside_sdri_db"] for row in rows[:1] + rows[3:4]])
+    assert medians.intervals.keys() == medians.values.keys() and "scenes, by span, median" in found
+
+
+def test_noise_is_asked_for_by_each_class_in_three_colors(folder: Path, tiny_model: Path) -> None:
+    protocol = _protocol(folder, tiny_model, kinds=["noise"], mixtures=100, queries=("example", "label", "text"))
+    assert len(protocol.tasks()) == 3 * 4  # Rain is like noise
+    rows = [row for task in protocol.tasks()[:3] for row in protocol.measure(task)]
+    assert [row.group for row in rows if row.facts["way"] == "example"] == [
+        "pink noise",
+        "brown noise",
+        "white noise",
+    ]
+    assert {"pink noise, by label", "white noise, by text"} <= {row.group for row in rows}
+    assert all(row.values.keys() == {"presence", "target_db"} for row in rows)
+    assert protocol.sounds(rows[0]).keys() == {"mixture", "target", "estimate", "query"}
+    louder = [
+        Row(task=f"noise/{number}", group="pink noise", label="Dog", values={"target_db": level})
+        for number, level in enumerate((-19.0, -21.0))
+    ]
+    (found,) = protocol.summarise(louder)[:1]
+    assert found.values == {"target_db": -20.0, "not_silent": 0.5}
+
+
+def test_classes_are_listed_by_example_and_by_name_the_weakest_first(folder: Path, tiny_model: Path) -> None:
+    protocol = _protocol(folder, tiny_model, queries=("example", "label"))
+    figures = {"Dog": (1.0, 3.0, 2.0), "Bell": (0.0, 1.0, -4.0), "Rain": (-9.0,)}
+    rows = [
+        Row(task=f"{group}/{number}", group=group, label=label, values={"sdri_db": sdri})
+        for label, some in figures.items()
+        for number, (group, sdri) in enumerate(zip(("everyday", "seen", "seen"), some, strict=False))
+    ]
+    rows.append(Row(task="seen/9", group="seen, by label", label="Dog", values={"sdri_db": 7.0}))
+    found = [one for one in protocol.summarise(rows) if one.name.startswith(("weakest: ", "everyday and seen: "))]
+    assert [(one.name, one.count, one.values["sdri_db"]) for one in found] == [
+        ("weakest: Bell", 3, -1.0),
+        ("weakest: Dog", 3, 2.0),  # Rain was asked for once
+        ("everyday and seen: Bell", 3, -1.0),
+        ("everyday and seen: Dog", 3, 2.0),
+        ("everyday and seen: Rain", 1, -9.0),
+    ]
+    assert [one.values["sdri_by_label_db"] for one in found[2:]] == pytest.approx([np.nan, 7.0, np.nan], nan_ok=True)
+    assert "| Bell" not in markdown(found, "sdri_db") and "| everyday and seen: Dog | 3 | 2.00 | 7.00 |" in markdown(
+        found, "sdri_db"
+    )
 
 
 def test_levels_that_change_the_result_are_seen(folder: Path, tiny_model: Path) -> None:

@@ -11,6 +11,7 @@ from open_data import EVERYDAY, HELD_OUT, LABELS, make_open_data
 from querysep.data.manifest import Split
 from querysep.errors import DataError
 from querysep.evaluation.protocols.open_mixtures import ORDER, SAMPLE_RATE, Kind, OpenMixtures
+from querysep.types import FloatArray
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +54,10 @@ def test_stems_have_equal_energy_and_examples_of_other_recordings(mixtures: Open
 
 
 def test_kinds_take_the_classes_that_they_name(mixtures: OpenMixtures) -> None:
-    assert mixtures.kinds == ORDER[1:]  # there is nothing of strangers
+    assert mixtures.kinds == ORDER[2:]  # there is nothing of strangers, so no scenes either
     for index in range(8):
         labels = {kind: [stem.label for stem in mixtures.draw(kind, index).stems] for kind in mixtures.kinds}
+        assert labels["noise"] == []
         assert set(labels["seen"] + labels["three sources"] + labels["clean"]) <= set(LABELS)
         assert labels["held-out"][0] in HELD_OUT and labels["held-out"][1] in LABELS
         assert labels["speech over music"] == ["Speech", "Music"]
@@ -164,6 +166,73 @@ def test_strangers_come_first_among_the_examples_of_everyday_sounds(with_everyda
     rain = next(stem for stem in drawn if stem.label == "Rain")
     sources = [mixtures.clips[one].source for one in rain.examples]
     assert sources == ["repository:some/sounds", *["made up"] * 4]
+
+
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_scenes_are_sparse_events_of_one_recordist_in_a_bed(
+    with_everyday: Path, split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("querysep.evaluation.protocols.open_mixtures.SHORTEST_BED_S", 2.0)
+    monkeypatch.setattr("querysep.evaluation.protocols.open_mixtures._PEAK", 0.1)
+    mixtures = OpenMixtures(with_everyday, split=split)
+    read, heard = mixtures.read, set[int]()
+
+    def note(index: int) -> FloatArray:
+        heard.add(index)
+        return read(index)
+
+    monkeypatch.setattr(mixtures, "read", note)
+    by_path = {clip.path: clip for clip in mixtures.clips}
+    labels, beside, counts = set(), [], set()
+    for index in range(8):
+        scene = mixtures.draw("scenes", index)
+        (stem,) = scene.stems
+        assert len(scene.wave) == len(stem.wave) == 30 * SAMPLE_RATE and np.abs(scene.wave).max() <= 0.1 + 1e-6
+        ends = [0, *(end for _, end in scene.events[:-1])]
+        assert all(
+            start - end >= 0.5 * SAMPLE_RATE for (start, _), end in list(zip(scene.events, ends, strict=True))[1:]
+        )
+        outside = np.ones(len(scene.wave), dtype=bool)
+        for start, end in scene.events:
+            assert 0.3 * SAMPLE_RATE - 1 <= end - start <= 3.0 * SAMPLE_RATE + 1
+            outside[start:end] = False
+        assert not stem.wave[outside].any() and outside.mean() >= 0.5
+        clip = by_path[stem.clip]
+        assert {mixtures.clips[one].origin for one in stem.examples}.isdisjoint({clip.origin})
+        assert stem.label not in scene.beside and len(set(scene.beside)) == len(scene.beside)
+        own = [mixtures.clips[one] for one in heard if mixtures.clips[one].labels[0] == stem.label]
+        assert {one.origin for one in own} == {clip.origin}
+        heard.clear()
+        labels.add(stem.label)
+        counts.add(len(scene.events))
+        beside.append(scene.beside)
+        if len(scene.beside) == 1:  # the bed alone, at 0 dB while the target sounds
+            bed = scene.wave - stem.wave
+            for start, end in scene.events:
+                assert _energy(stem.wave[start:end]) == pytest.approx(_energy(bed[start:end]), rel=1e-2)
+    assert labels <= set(EVERYDAY) and len(labels) > 1 and counts <= set(range(5, 11)) and len(counts) > 2
+    under = "Rain" if split == "test" else "colored noise"  # there is no rain on the validation side
+    assert all(under in some for some in beside)
+    assert min(map(len, beside)) == 1 and max(map(len, beside)) > 1
+    np.testing.assert_array_equal(
+        mixtures.draw("scenes", 3).wave, OpenMixtures(with_everyday, split=split).draw("scenes", 3).wave
+    )
+
+
+def test_noise_comes_in_three_colors_for_each_class_that_is_unlike_it(with_everyday: Path) -> None:
+    mixtures = OpenMixtures(with_everyday)
+    assert set(mixtures.noise_classes) == set(mixtures.seen) - {"Rain"}
+    assert mixtures.count("noise", 2) == 6 and mixtures.count("noise", 500) == 3 * len(mixtures.noise_classes)
+    assert mixtures.count("seen", 500) == 500
+    number = mixtures.noise_classes.index("Speech")
+    drawn = [mixtures.draw("noise", 3 * number + color) for color in range(3)]
+    assert [one.beside for one in drawn] == [("pink noise",), ("brown noise",), ("white noise",)]
+    assert len({one.absent for one in drawn}) == 1 and drawn[0].absent is not None
+    assert mixtures.clips[drawn[0].absent].source.startswith("repository:")
+    for one in drawn:
+        assert len(one.wave) == 10 * SAMPLE_RATE
+        assert 10 * np.log10(_energy(one.wave) / len(one.wave)) == pytest.approx(-20.0, abs=0.01)
+    assert OpenMixtures(with_everyday, seed=1).noise_classes != mixtures.noise_classes
 
 
 def test_strangers_leave_the_other_kinds_seeds_alone() -> None:

@@ -75,6 +75,34 @@ def test_only_what_the_model_lacks_has_no_result() -> None:
         _separated(separator, [_trial(mixture, unknown)])
 
 
+def test_scenes_count_inside_events_and_outside_their_margins() -> None:
+    target, bed, estimate = np.zeros((1, RATE), np.float32), _long(1), _long(2)
+    events = ((5_000, 10_000), (20_000, 24_000))
+    for start, end in events:
+        target[:, start:end] = 0.1
+        estimate[:, start:end] = target[:, start:end] + 0.1 * bed[:, start:end]
+        for margin in (slice(start - 3_200, start), slice(end, end + 3_200)):
+            estimate[:, margin] = 7.0  # not counted
+    rest = np.ones(RATE, dtype=bool)
+    rest[1_800:13_200], rest[16_800:27_200] = False, False
+    estimate[:, rest] = 0.01 * bed[:, rest]
+    trial = _trial(target + bed, Query.label("Dog"), target=target, events=events)
+    found = figures(trial, _separation(estimate, target + bed))
+    assert found["inside_sdri_db"] == pytest.approx(20.0, abs=1e-3)
+    assert found["outside_db"] == pytest.approx(-40.0, abs=1e-3)
+    assert found["sdri_db"] < 0
+
+
+def test_noise_says_how_loud_the_target_is() -> None:
+    noise = _wave(1)
+    found = figures(_trial(noise, Query.label("Dog"), alone=True), _separation(noise * np.float32(0.1), noise))
+    assert found == {"presence": 0.5, "target_db": pytest.approx(-20.0, abs=1e-3)}
+
+
+def _long(seed: int) -> NDArray[np.float32]:
+    return (0.1 * np.random.default_rng(seed).standard_normal((1, RATE))).astype(np.float32)
+
+
 def test_improvements_count_from_where_the_trial_says() -> None:
     target, residual = _wave(1), _wave(2)
     mixture = target + residual

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from querysep.data.manifest import Split
 from querysep.errors import ConfigError, QueryError
 from querysep.evaluation.metrics.classification import calibration_error, presence_auc
 from querysep.evaluation.metrics.cost import measure_cost
+from querysep.evaluation.metrics.intervals import bootstrap_interval, median, median_interval
 from querysep.evaluation.metrics.signal import snr_db
 from querysep.evaluation.protocols.baselines import ideal_ratio_mask, separate_by_nmf
 from querysep.evaluation.protocols.open_mixtures import Kind, OpenMixtures
@@ -36,6 +38,7 @@ _BY_CLASS = ("everyday", "seen", "held-out", "stems")
 _ABSENT = {"everyday absent": ("everyday", "everyday presence"), "absent": ("seen", "presence")}
 """Groups of absent sounds, those of present ones in the same mixtures, and what tells them apart."""
 _ROUNDS = 500
+_WEAKEST, _FEWEST = 10, 3
 
 
 class OpenProtocol(Protocol):
@@ -44,7 +47,7 @@ class OpenProtocol(Protocol):
     Args:
         data: a data set of any layout; its folder may hold ``multitrack.jsonl`` beside the manifest.
         model: name of a bundled model, or a weights folder.
-        mixtures: of each kind.
+        mixtures: of each kind; of noise, classes that it is asked for.
         seed: of the choice of mixtures.
         device: auto, cpu, cuda or mps.
         queries: kinds of query: example, three examples (where the class has as many), label, span, text, and bank (an
@@ -63,7 +66,7 @@ class OpenProtocol(Protocol):
     """
 
     name = "open"
-    version = 2
+    version = 3
     headline = "sdri_db"
 
     def __init__(
@@ -122,7 +125,13 @@ class OpenProtocol(Protocol):
 
     def tasks(self) -> Sequence[str]:
         """Return a key for each mixture, and for each variation of robustness."""
-        keys = [f"{kind}/{index:04d}" for index in range(self._mixtures) for kind in self._kinds]
+        counts = {kind: self._open().count(kind, self._mixtures) for kind in self._kinds}
+        keys = [
+            f"{kind}/{index:04d}"
+            for index in range(max(counts.values()))
+            for kind, count in counts.items()
+            if index < count
+        ]
         if self._robustness:
             keys += [
                 f"robustness {variation}/{index:04d}"
@@ -250,6 +259,9 @@ def summarise_open(rows: Sequence[Row], query_kinds: Iterable[str]) -> list[Summ
     for row in rows:
         groups.setdefault(row.group, []).append(row)
     found = [of_rows(name, some) for name, some in groups.items()]
+    found += [
+        _medians(name, some) for name, some in groups.items() if any("inside_sdri_db" in row.values for row in some)
+    ]
     found += _presences(groups)
     found += [
         Summary(name=f"by {query_kind}: the model answers no such query", count=0, values={})
@@ -257,6 +269,7 @@ def summarise_open(rows: Sequence[Row], query_kinds: Iterable[str]) -> list[Summ
         if groups and not any(name.endswith(f", by {query_kind}") for name in groups)
     ]
     found += _level_change(rows)
+    found += _classes(groups)
     for name in _BY_CLASS:
         some = groups.get(name, [])
         found += [
@@ -294,6 +307,60 @@ def _presence(name: str, present: Sequence[Row], absent: Sequence[Row]) -> Summa
         },
         intervals={"presence_auc": (float(low), float(high))},
     )
+
+
+def _medians(name: str, rows: Sequence[Row]) -> Summary:
+    """Return the medians of scenes: a few silent estimates decide a mean of ``outside_db``."""
+    values, intervals = {}, {}
+    for metric in ("inside_sdri_db", "outside_db", "sdri_db"):
+        figures = np.array([row.values[metric] for row in rows if metric in row.values], dtype=np.float64)
+        values[metric] = median(figures)
+        if len(figures) > 1:
+            intervals[metric] = median_interval(figures)
+    return Summary(name=f"{name}, median", count=len(rows), values=values, intervals=intervals)
+
+
+def _classes(groups: Mapping[str, Sequence[Row]]) -> list[Summary]:
+    """Return the ten weakest classes by example, and where classes were asked for by name, each class both ways.
+
+    A class is weak by the mean over its queries of the groups everyday and seen, of which it needs three.
+    """
+    by_example, by_label = (
+        _by_class([row for name in ("everyday", "seen") for row in groups.get(f"{name}{way}", [])])
+        for way in ("", ", by label")
+    )
+    means = {label: float(np.mean(figures)) for label, figures in by_example.items()}
+    often = [label for label in means if len(by_example[label]) >= _FEWEST]
+    found = [
+        Summary(
+            name=f"weakest: {label}",
+            count=len(by_example[label]),
+            values={"sdri_db": means[label]},
+            intervals={"sdri_db": bootstrap_interval(by_example[label])},
+        )
+        for label in sorted(often, key=lambda label: means[label])[:_WEAKEST]
+    ]
+    if by_label:
+        found += [
+            Summary(
+                name=f"everyday and seen: {label}",
+                count=len(figures),
+                values={
+                    "sdri_db": means[label],
+                    "sdri_by_label_db": float(np.mean(by_label[label])) if label in by_label else float("nan"),
+                },
+            )
+            for label, figures in sorted(by_example.items())
+        ]
+    return found
+
+
+def _by_class(rows: Sequence[Row]) -> dict[str, NDArray[np.float64]]:
+    classes: dict[str, list[float]] = {}
+    for row in rows:
+        if "sdri_db" in row.values:
+            classes.setdefault(row.label, []).append(row.values["sdri_db"])
+    return {label: np.array(figures) for label, figures in classes.items()}
 
 
 def _level_change(rows: Sequence[Row]) -> list[Summary]:

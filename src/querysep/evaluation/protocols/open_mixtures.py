@@ -1,4 +1,4 @@
-"""Test mixtures of a data set: everyday recordings, two or three sounds at equal energy, stems, speech over music."""
+"""Test mixtures of a data set: everyday recordings, scenes, noise, two or three sounds at equal energy, music."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +12,27 @@ from querysep.data.formats.multitrack import MULTITRACK, Multitrack, is_stem, re
 from querysep.data.manifest import Clip, Split, is_from_repository, is_rendered
 from querysep.dsp.mixing import place
 from querysep.errors import DataError
+from querysep.evaluation.protocols.detection import trim
+from querysep.evaluation.protocols.open_scenes import (
+    BED_DBFS,
+    BEDS,
+    EVENTS,
+    EXPONENTS,
+    GAP_S,
+    LIKE_NOISE,
+    MOST_OTHERS,
+    NOISE_DBFS,
+    NOISE_S,
+    SCENE_S,
+    SHORTEST_BED_S,
+    SHORTEST_EVENT_S,
+    at_level,
+    colored_noise,
+    cut_event,
+    lay,
+    lengthen,
+    spread,
+)
 from querysep.evaluation.protocols.protocol import hash_clips
 from querysep.queries.segments import cut_segments
 from querysep.types import Audio, FloatArray
@@ -24,9 +45,21 @@ _SHORTEST_CLIP_S = 0.25
 _TRIES = 200
 _PEAK = 0.9
 
-Kind = Literal["seen", "held-out", "three sources", "stems", "speech over music", "clean", "everyday"]
+Kind = Literal[
+    "seen", "held-out", "three sources", "stems", "speech over music", "clean", "everyday", "scenes", "noise"
+]
 """A new kind goes to the end: its number is part of the seed."""
-ORDER: tuple[Kind, ...] = ("everyday", "seen", "held-out", "three sources", "stems", "speech over music", "clean")
+ORDER: tuple[Kind, ...] = (
+    "everyday",
+    "scenes",
+    "noise",
+    "seen",
+    "held-out",
+    "three sources",
+    "stems",
+    "speech over music",
+    "clean",
+)
 """Of the kinds in tables and reports."""
 _GROUPS: Mapping[Kind, tuple[str, ...]] = {
     "seen": ("seen", "seen"),
@@ -69,11 +102,15 @@ class OpenMixture:
         wave: their sum, shape (time,).
         stems: those that are queried.
         absent: index of a clip of a class that is not there; None where none is queried.
+        beside: what else is in it and is not queried: classes, or a color of noise.
+        events: when the one stem of a scene sounds, from sample to sample; none where that is not known.
     """
 
     wave: FloatArray
     stems: tuple[Stem, ...]
     absent: int | None = None
+    beside: tuple[str, ...] = ()
+    events: tuple[tuple[int, int], ...] = ()
 
 
 class OpenMixtures:
@@ -90,6 +127,7 @@ class OpenMixtures:
         held_out: the same of classes kept out of training.
         everyday: of classes to be seen, neither speech nor music: the clips that strangers recorded, where the class
             has clips of two origins.
+        noise_classes: that noise is asked for, in this order; all that may be seen but those that are like noise.
         kinds: the kinds of mixture that the data set has sounds for.
         data_hash: of the list of test recordings.
         warnings: of opening the data set.
@@ -114,6 +152,11 @@ class OpenMixtures:
         if len(self.seen) < 2:
             raise DataError(f"'{data}' has too few {split} classes with two recordings; the protocol needs 2.")
         self.everyday = self._of_strangers()
+        self._eventful = {label: some for label, some in self.everyday.items() if label not in LIKE_NOISE}
+        self._beds = self._find_beds()
+        unlike = [label for label in self.seen if label not in LIKE_NOISE]
+        order = np.random.default_rng([seed, get_args(Kind).index("noise")]).permutation(len(unlike))
+        self.noise_classes = tuple(unlike[number] for number in order)
         speech = {label: some for label, some in self.seen.items() if "Speech" in self.clips[some[0]].labels}
         music = {label: some for label, some in self.seen.items() if label == "Music"}
         self._pools: dict[Kind, tuple[dict[str, list[int]], ...]] = {
@@ -140,7 +183,23 @@ class OpenMixtures:
                 ]
         return {label: indices for label, indices in everyday.items() if indices}
 
+    def _find_beds(self) -> dict[str, list[int]]:
+        long = {
+            label: [index for index in self.seen[label] if self.clips[index].duration_s >= SHORTEST_BED_S]
+            for label in self.seen.keys() & BEDS
+        }
+        return {label: indices for label, indices in sorted(long.items()) if indices}
+
+    def count(self, kind: Kind, wanted: int) -> int:
+        """Return how many mixtures of a kind there are: as many as are wanted.
+
+        Of noise there are three for each of so many classes, of which there may be fewer.
+        """
+        return len(EXPONENTS) * min(wanted, len(self.noise_classes)) if kind == "noise" else wanted
+
     def _has(self, kind: Kind) -> bool:
+        if kind in ("scenes", "noise"):
+            return bool(self._eventful if kind == "scenes" else self.noise_classes)
         if (kind == "three sources" and len(self.seen) < 3) or (kind == "everyday" and len(self.everyday) < 2):
             return False
         return bool(self._music.pieces) if kind == "stems" else all(self._pools[kind])
@@ -150,7 +209,7 @@ class OpenMixtures:
 
         Args:
             kind: one of ``kinds``.
-            index: from 0; any number of them can be had.
+            index: from 0; any number of them can be had, but see ``count``.
 
         Raises:
             DataError: the recordings are too quiet, too alike or cannot be read.
@@ -161,8 +220,10 @@ class OpenMixtures:
             time = round(EVERYDAY_S * SAMPLE_RATE)
         if kind == "stems":
             return self._music.draw(index, time, rng)
+        if kind == "noise":
+            return self._noise(index, rng)
         for _ in range(_TRIES):
-            drawn = self._try(kind, time, rng)
+            drawn = self._try_scene(rng) if kind == "scenes" else self._try(kind, time, rng)
             if drawn is not None:
                 return drawn
         raise DataError("The test split is too small, too quiet or too much alike to draw mixtures from.")
@@ -195,6 +256,65 @@ class OpenMixtures:
         whole: FloatArray = np.sum([stem.wave for stem in stems], axis=0, dtype=np.float32)
         absent = {"seen": self.seen, "everyday": self.everyday}.get(kind)
         return OpenMixture(whole, stems, self._absent(chosen, absent, rng) if absent else None)
+
+    def _try_scene(self, rng: np.random.Generator) -> OpenMixture | None:
+        """Lay events of one recordist's recordings of a class into a bed, and up to two other sounds."""
+        target = self._choose(self._eventful, rng)
+        others = [self._choose(self._eventful, rng) for _ in range(int(rng.integers(MOST_OTHERS + 1)))]
+        under = [self._choose(self._beds, rng)] if self._beds else []
+        clip, time = self.clips[target], round(SCENE_S * SAMPLE_RATE)
+        alike = [one for one in self._eventful[clip.labels[0]] if self.clips[one].origin == clip.origin]
+        count = int(rng.integers(EVENTS[0], EVENTS[1] + 1))
+        sounds = self._trimmed([int(one) for one in rng.permutation(alike)[:count]])
+        if not sounds or not self._unrelated([target, *others, *under]):
+            return None
+        bed = self._bed(under, time, rng)
+        events = [cut_event(sounds[number % len(sounds)], SAMPLE_RATE, rng) for number in range(count)]
+        starts = spread([len(event) for event in events], time, round(GAP_S * SAMPLE_RATE), rng)
+        beside = [cut_event(sound, SAMPLE_RATE, rng) for sound in self._trimmed(others)]
+        track = None if bed is None or starts is None else lay(events, starts, bed)
+        if bed is None or starts is None or track is None or len(beside) < len(others):
+            return None
+        rest = lay(beside, [int(rng.integers(time - len(event) + 1)) for event in beside], bed)
+        if rest is None:
+            return None
+        whole = bed + rest + track
+        scale = np.float32(min(1.0, _PEAK / float(np.abs(whole).max())))
+        wave = track * scale
+        examples = self._examples(target, rng, strangers=True)
+        return OpenMixture(
+            whole * scale,
+            (Stem(clip.labels[0], "scenes", clip.path, wave, loudest(wave, LEAD_S), examples),),
+            beside=tuple(self.clips[one].labels[0] for one in [*under, *others])
+            + (() if under else ("colored noise",)),
+            events=tuple((start, start + len(event)) for start, event in zip(starts, events, strict=True)),
+        )
+
+    def _bed(self, under: Sequence[int], time: int, rng: np.random.Generator) -> FloatArray | None:
+        """Return a recording as a bed, or noise between white and brown where there is none; None for silence."""
+        if not under:
+            return colored_noise(float(rng.uniform(0.0, 2.0)), BED_DBFS, time, SAMPLE_RATE, rng)
+        sound = trim(self.read(under[0]), SAMPLE_RATE)
+        if len(sound) < SAMPLE_RATE:
+            return None
+        bed = lengthen(sound, time, SAMPLE_RATE, rng)
+        return at_level(bed, BED_DBFS) if _energy(bed) > 1e-9 * time else None
+
+    def _trimmed(self, indices: Sequence[int]) -> list[FloatArray]:
+        """Return recordings without the silence around them; those that are long and loud enough to be events."""
+        sounds = [trim(self.read(index), SAMPLE_RATE) for index in indices]
+        return [one for one in sounds if len(one) >= SHORTEST_EVENT_S * SAMPLE_RATE and _energy(one) > 1e-9 * len(one)]
+
+    def _noise(self, index: int, rng: np.random.Generator) -> OpenMixture:
+        """Return noise of the next color, and a class that it is asked for: three mixtures for each class."""
+        color = list(EXPONENTS)[index % len(EXPONENTS)]
+        label = self.noise_classes[index // len(EXPONENTS)]
+        wave = colored_noise(EXPONENTS[color], NOISE_DBFS, round(NOISE_S * SAMPLE_RATE), SAMPLE_RATE, rng)
+        same_class = np.random.default_rng([self._seed, get_args(Kind).index("noise"), index // len(EXPONENTS), 1])
+        clips = [int(one) for one in same_class.permutation(self.seen[label])]
+        clips.sort(key=lambda one: not is_from_repository(self.clips[one]))
+        absent = next((one for one in clips if self.audible(one)), None)
+        return OpenMixture(wave, (), absent, beside=(f"{color} noise",))
 
     def _unrelated(self, chosen: Sequence[int]) -> bool:
         """Say that none of the clips is of another's class, or of a kind of it."""

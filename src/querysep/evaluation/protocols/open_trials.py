@@ -15,6 +15,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from querysep.data.manifest import Clip
 from querysep.errors import QueryError
 from querysep.evaluation.metrics.signal import peak_db, si_sdr_db, silence_sdr_db, snr_db
 from querysep.evaluation.protocols.open_mixtures import SAMPLE_RATE, Kind, OpenMixture, OpenMixtures, Stem
@@ -27,12 +28,15 @@ from querysep.types import Audio, FloatArray
 QueryKind = Literal["example", "three examples", "label", "span", "text", "bank"]
 _THREE = 3
 _IN_THE_BANK = 5  # recordings of an entry
+_IN_NOISE = ("example", "label", "text")
 Variation = Literal["examples", "length", "long", "level", "stereo"]
 EXAMPLES = (1, 3, 10)
 NOISE_DB = -10.0
 LENGTHS_S = (0.3, 1.0, 10.0, 60.0)
 LONG_S = 600.0
 LEVELS_DBFS = (0.0, -20.0, -40.0)
+MARGIN_S = 0.1
+"""Around an event, in which an estimate may swell and die away."""
 PAN = (np.pi / 6, np.pi / 3)
 """Angles between left (0) and right (pi / 2) of the two sounds: each channel holds 4.8 dB more of one of them."""
 
@@ -48,9 +52,10 @@ class Trial:
         mixture: shape (channel, time).
         sample_rate: of the mixture, in Hz.
         target: same shape as the mixture; None where the sound is not there.
-        alone: whether the target is all that is in the mixture.
+        alone: whether the target, or noise, is all that is in the mixture.
         measured_from: the first sample that counts.
         may_fail: whether a model may lack this kind of query, or this class.
+        events: when the target sounds, from sample to sample after ``measured_from``; none where that is not known.
         facts: what else tells the trial from others.
     """
 
@@ -63,6 +68,7 @@ class Trial:
     alone: bool = False
     measured_from: int = 0
     may_fail: bool = False
+    events: tuple[tuple[int, int], ...] = ()
     facts: dict[str, str] = field(default_factory=dict)
 
 
@@ -111,11 +117,14 @@ def figures(trial: Trial, separation: Separation) -> dict[str, float]:
     mixture, estimate = trial.mixture[:, start:], separation.target.samples[:, start:]
     values = {"presence": separation.presence}
     if trial.target is None:
-        return values | {"silence_sdr_db": silence_sdr_db(mixture, estimate)}
+        silence_db = silence_sdr_db(mixture, estimate)
+        return values | ({"target_db": -silence_db} if trial.alone else {"silence_sdr_db": silence_db})
     target = trial.target[:, start:]
     if trial.alone:
         values |= {"clean_snr_db": snr_db(target, estimate)}
         return {name: value for name, value in values.items() if np.isfinite(value)}
+    if trial.events:
+        values |= _event_figures(trial.events, mixture, target, estimate)
     values |= {
         "sdri_db": snr_db(target, estimate) - snr_db(target, mixture),
         "si_sdri_db": si_sdr_db(target.ravel(), estimate.ravel()) - si_sdr_db(target.ravel(), mixture.ravel()),
@@ -124,6 +133,22 @@ def figures(trial: Trial, separation: Separation) -> dict[str, float]:
     if len(target) == 2:
         values["image_error_db"] = abs(_left_over_right_db(estimate) - _left_over_right_db(target))
     return {name: value for name, value in values.items() if np.isfinite(value)}
+
+
+def _event_figures(
+    events: Sequence[tuple[int, int]], mixture: FloatArray, target: FloatArray, estimate: FloatArray
+) -> dict[str, float]:
+    """Measure inside the target's events, and what is left of the mixture outside them."""
+    inside, outside = np.zeros(mixture.shape[1], dtype=bool), np.ones(mixture.shape[1], dtype=bool)
+    margin = round(MARGIN_S * SAMPLE_RATE)
+    for start, end in events:
+        inside[start:end] = True
+        outside[max(0, start - margin) : end + margin] = False
+    wanted, mixed, made = (wave[:, inside] for wave in (target, mixture, estimate))
+    return {
+        "inside_sdri_db": snr_db(wanted, made) - snr_db(wanted, mixed),
+        "outside_db": -silence_sdr_db(mixture[:, outside], estimate[:, outside]),
+    }
 
 
 def _left_over_right_db(stereo: FloatArray) -> float:
@@ -182,7 +207,8 @@ def mixture_trials(
         mixtures: draws them.
         kind: of the mixture.
         index: of the mixture.
-        query_kinds: kinds of query; what is not there has an example only, and so has a sound alone.
+        query_kinds: kinds of query; what is not there has an example only, and so has a sound alone; in noise it has
+            an example, a label and a text.
         bank: where the sounds for queries by bank are kept; without it, there are none of these.
     """
     mixture = mixtures.draw(kind, index)
@@ -199,7 +225,7 @@ def mixture_trials(
                 "part": str(number),
                 "way": query_kind,
                 "clip": stem.clip,
-                "beside": "; ".join(other.label for other in mixture.stems if other is not stem),
+                "beside": "; ".join([*(other.label for other in mixture.stems if other is not stem), *mixture.beside]),
             }
             facts |= {"example": mixtures.clips[example[0]].path} if query_kind == "example" else {}
             if query_kind != "bank":
@@ -207,8 +233,12 @@ def mixture_trials(
             elif bank is not None:
                 query = _keep(mixtures, stem, f"{kind} {index} {number}", bank)
                 group = f"{stem.group}, by {query_kind}"
-                trials.append(Trial(group, stem.label, query, whole, SAMPLE_RATE, stem.wave[None], facts=facts))
-    if mixture.absent is not None and "example" in query_kinds:
+                target, events = stem.wave[None], mixture.events
+                trials.append(Trial(group, stem.label, query, whole, SAMPLE_RATE, target, events=events, facts=facts))
+    if kind == "noise" and mixture.absent is not None:
+        clip = mixtures.clips[mixture.absent]
+        trials += [_in_noise(mixtures, mixture, clip, way, whole) for way in query_kinds if way in _IN_NOISE]
+    elif mixture.absent is not None and "example" in query_kinds:
         trials.append(_absent(mixtures, kind, mixture, whole))
     return trials
 
@@ -228,7 +258,17 @@ def _trial(
     match query_kind:
         case "example" | "three examples":
             query = audio_query(mixtures, example)
-            return Trial(group, stem.label, query, whole, SAMPLE_RATE, target, alone=kind == "clean", facts=facts)
+            return Trial(
+                group,
+                stem.label,
+                query,
+                whole,
+                SAMPLE_RATE,
+                target,
+                alone=kind == "clean",
+                events=mixture.events,
+                facts=facts,
+            )
         case "span":
             lead = stem.lead
             query = Query.span(0.0, len(lead) / SAMPLE_RATE)
@@ -242,13 +282,24 @@ def _trial(
                 wanted,
                 measured_from=len(lead),
                 may_fail=True,
+                events=mixture.events,
                 facts=facts,
             )
         case "label":
             query = Query.label(stem.label)
         case "text":
             query = Query.words(stem.label.lower())
-    return Trial(group, stem.label, query, whole, SAMPLE_RATE, target, may_fail=True, facts=facts)
+    return Trial(
+        group,
+        stem.label,
+        query,
+        whole,
+        SAMPLE_RATE,
+        target,
+        may_fail=True,
+        events=mixture.events,
+        facts=facts,
+    )
 
 
 def _keep(mixtures: OpenMixtures, stem: Stem, name: str, bank: TemporaryBank) -> Query:
@@ -268,6 +319,22 @@ def _absent(mixtures: OpenMixtures, kind: Kind, mixture: OpenMixture, whole: Flo
     }
     group = "absent" if kind == "seen" else f"{kind} absent"
     return Trial(group, clip.labels[0], audio_query(mixtures, [mixture.absent]), whole, SAMPLE_RATE, facts=facts)
+
+
+def _in_noise(mixtures: OpenMixtures, mixture: OpenMixture, clip: Clip, way: QueryKind, whole: FloatArray) -> Trial:
+    """Ask noise for a class by a recording of it, its name or its name in lower case."""
+    assert mixture.absent is not None
+    (noise,), label = mixture.beside, clip.labels[0]
+    facts = {"part": "absent", "way": way, "example": clip.path, "beside": noise}
+    match way:
+        case "label":
+            query = Query.label(label)
+        case "text":
+            query = Query.words(label.lower())
+        case _:
+            query = audio_query(mixtures, [mixture.absent])
+    group = noise if way == "example" else f"{noise}, by {way}"
+    return Trial(group, label, query, whole, SAMPLE_RATE, alone=True, may_fail=way != "example", facts=facts)
 
 
 def robustness_tasks(mixtures: int) -> list[tuple[Variation, int]]:

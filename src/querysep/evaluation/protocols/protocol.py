@@ -15,6 +15,9 @@ from querysep.data.manifest import Clip
 from querysep.evaluation.metrics.intervals import bootstrap_interval
 from querysep.types import Audio
 
+SILENT_DB = -20.0
+"""Energy of a target against its mixture's, above which it counts as not silent."""
+
 
 class Row(BaseModel):
     """The figures of one item: a query in a mixture, a song, a clip."""
@@ -84,7 +87,8 @@ class Protocol(ABC):
 def of_rows(name: str, rows: Sequence[Row]) -> Summary:
     """Return the mean of every metric over the rows that have a figure, with 95 % bootstrap intervals.
 
-    Where there is an SDR improvement, ``made_worse`` is the share of rows in which it is below 0.
+    Where there is an SDR improvement, ``made_worse`` is the share of rows in which it is below 0; where there is a
+    ``target_db`` of what is not in the mixture, ``not_silent`` is the share of rows above -20 dB.
 
     Args:
         name: of the summary.
@@ -102,6 +106,8 @@ def of_rows(name: str, rows: Sequence[Row]) -> Summary:
             intervals[metric] = bootstrap_interval(figures)
         if metric == "sdri_db":
             values["made_worse"] = float((figures < 0).mean())
+        if metric == "target_db":
+            values["not_silent"] = float((figures > SILENT_DB).mean())
     return Summary(name=name, count=len(rows), values=values, intervals=intervals)
 
 
