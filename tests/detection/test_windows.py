@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from querysep.detection.config import DetectorConfig
+from querysep.detection.events import events
 from querysep.detection.htsat import Detection, Htsat
-from querysep.detection.windows import PresenceMap, PresenceStream, embed, events, hear
+from querysep.detection.windows import PresenceMap, PresenceStream, embed, hear
 
 CONFIG = DetectorConfig(
     n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4, patch_size=4, classes=3

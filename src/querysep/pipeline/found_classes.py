@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from querysep.data.ontology import Ontology, audioset
-from querysep.detection.windows import Event, PresenceMap
+from querysep.detection.events import Event, active_frames, events_of
+from querysep.detection.windows import PresenceMap
 from querysep.errors import ConfigError
 
 Level = Literal[1, 2, 3]
@@ -42,11 +43,17 @@ class FoundGroup:
 
 
 def found_groups(
-    presence: PresenceMap, labels: Sequence[str], level: Level, threshold: float, ontology: Ontology | None = None
+    presence: PresenceMap,
+    labels: Sequence[str],
+    level: Level,
+    threshold: float,
+    ontology: Ontology | None = None,
+    *,
+    ends_at: float = 0.5,
 ) -> list[FoundGroup]:
     """Find what is in a mixture.
 
-    A stretch begins and ends where the presence crosses half the threshold, and must reach the threshold somewhere.
+    A stretch must reach the threshold somewhere, and begins and ends where the presence crosses a share of it.
     On level 3 a class that has kinds among the model's classes counts only where none of them is heard, and only if
     that is most of the time that it is heard: a snare drum is no second drum.
 
@@ -56,6 +63,7 @@ def found_groups(
         level: 1 gives the widest groups of the ontology, 2 the families below them, 3 the model's own classes.
         threshold: least presence, 0..1.
         ontology: by default AudioSet's.
+        ends_at: share of the threshold at which stretches begin and end.
 
     Returns:
         The groups, that of which there is most first.
@@ -67,7 +75,7 @@ def found_groups(
     found = []
     for label, indices in members.items():
         tracks = presence.framewise[indices]
-        active = _stretches(tracks.max(axis=0), threshold)
+        active = active_frames(tracks.max(axis=0), threshold, ends_at * threshold)
         heard = [place for place in range(len(indices)) if (tracks[place] >= threshold).any()]
         heard.sort(key=lambda place: -float(tracks[place, active].sum()))
         if heard:
@@ -131,21 +139,6 @@ def _line(label: str, ontology: Ontology) -> tuple[str, ...]:
     return min(ways, key=len, default=(label,))
 
 
-def _stretches(track: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
-    """Mark where a track is above half the threshold, in stretches that reach the threshold."""
-    active = track >= threshold / 2
-    for onset, offset in _edges(active):
-        if track[onset:offset].max() < threshold:
-            active[onset:offset] = False
-    return active
-
-
-def _edges(active: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    padded = np.concatenate(([False], active, [False]))
-    edges = np.flatnonzero(padded[1:] != padded[:-1])
-    return [(int(onset), int(offset)) for onset, offset in zip(edges[::2], edges[1::2], strict=True)]
-
-
 def _group(
     label: str,
     classes: tuple[int, ...],
@@ -153,15 +146,7 @@ def _group(
     active: NDArray[np.bool_],
     presence: PresenceMap,
 ) -> FoundGroup:
-    events = tuple(
-        Event(
-            onset * presence.frame_s,
-            min(offset * presence.frame_s, presence.duration_s),
-            label,
-            float(track[onset:offset].max()),
-        )
-        for onset, offset in _edges(active)
-    )
+    events = tuple(events_of(label, track, active, presence))
     return FoundGroup(label, classes, track, active, events)
 
 

@@ -6,21 +6,15 @@ so it is no dependency; the tests hold figures that it gave for the same scores.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from querysep.detection.events import Stretch, active_frames, stretches
+
 COLLAR_S = 0.2
 OFFSET_SHARE = 0.2
 THRESHOLDS = 50
-
-
-class Stretch(NamedTuple):
-    """An event of one class: seconds."""
-
-    onset_s: float
-    offset_s: float
 
 
 Strong = dict[str, list[Stretch]]
@@ -93,7 +87,7 @@ class Scored:
 
     Attributes:
         events: by class; classes without events may be missing.
-        framewise: shape (class, frame), probabilities.
+        framewise: shape (class, frame), presence on the scale of the thresholds.
         frame_s: length of a frame, seconds.
         duration_s: of the recording; the last frame may reach beyond it.
     """
@@ -149,7 +143,10 @@ def psds(scored: Sequence[Scored], labels: Sequence[str], scenario: Scenario) ->
     ends = np.zeros(0)
     curves = []
     for label in present:
-        points = [_point(scored, labels.index(label), label, present, t, scenario) for t in thresholds]
+        index = labels.index(label)
+        tracks = [one.framewise[index] for one in scored]
+        peaks = np.array([track.max(initial=0.0) for track in tracks])
+        points = [_point(scored, tracks, peaks >= t, label, present, t, scenario) for t in thresholds]
         false, true = np.array(points).T
         order = np.lexsort((true, false))
         curves.append((false[order], np.maximum.accumulate(true[order])))
@@ -170,24 +167,43 @@ def _reached(false: NDArray[np.float64], true: NDArray[np.float64], steps: NDArr
 
 
 def _point(
-    scored: Sequence[Scored], index: int, label: str, present: Sequence[str], threshold: float, scenario: Scenario
+    scored: Sequence[Scored],
+    tracks: Sequence[NDArray[np.float32]],
+    reached: NDArray[np.bool_],
+    label: str,
+    present: Sequence[str],
+    threshold: float,
+    scenario: Scenario,
 ) -> tuple[float, float]:
-    """Return false detections an hour (cross triggers weighed in) and the share of events found, of a class."""
-    false, hits, events, hours = 0, 0, 0, 0.0
+    """Return false detections an hour (cross triggers weighed in) and the share of events found, of a class.
+
+    Args:
+        scored: recordings.
+        tracks: of the class in each of them.
+        reached: whether the threshold is reached there at all.
+        label: of the class.
+        present: the classes that have events.
+        threshold: least presence.
+        scenario: what counts as found.
+    """
+    false, hits = 0, 0
+    events = sum(len(one.events.get(label, [])) for one in scored)
+    hours = sum(one.duration_s for one in scored) / 3600.0
     crossed: dict[str, int] = dict.fromkeys((other for other in present if other != label), 0)
-    for one in scored:
+    for place in np.flatnonzero(reached).tolist():
+        one = scored[place]
         truth = one.events.get(label, [])
-        found = active_stretches(one.framewise[index], one.frame_s, one.duration_s, threshold)
+        found = stretches(active_frames(tracks[place], threshold), one.frame_s, one.duration_s)
         good = [d for d in found if _covered(d, truth) >= scenario.detection_tolerance - 1e-9]
         hits += sum(_covered(event, good) >= scenario.truth_intersection - 1e-9 for event in truth)
         false += len(found) - len(good)
-        events += len(truth)
-        hours += one.duration_s / 3600.0
-        for other in crossed if scenario.cross_trigger_cost else ():
-            stretches = one.events.get(other, [])
-            crossed[other] += sum(
-                _covered(d, stretches) >= scenario.cross_trigger_tolerance - 1e-9 for d in found if d not in good
-            )
+        if scenario.cross_trigger_cost and len(good) < len(found):
+            for other in crossed.keys() & one.events.keys():
+                crossed[other] += sum(
+                    _covered(d, one.events[other]) >= scenario.cross_trigger_tolerance - 1e-9
+                    for d in found
+                    if d not in good
+                )
     rate = false / hours
     if crossed and scenario.cross_trigger_cost:
         lengths = {other: _hours_of(scored, other) for other in crossed}
@@ -208,23 +224,6 @@ def _covered(stretch: Stretch, others: Sequence[Stretch]) -> float:
         max(0.0, min(stretch.offset_s, other.offset_s) - max(stretch.onset_s, other.onset_s)) for other in others
     )
     return inside / length if length > 0 else 0.0
-
-
-def active_stretches(track: NDArray[np.float32], frame_s: float, duration_s: float, threshold: float) -> list[Stretch]:
-    """Return where a class reaches a threshold.
-
-    Args:
-        track: shape (frame,), probabilities.
-        frame_s: length of a frame, seconds.
-        duration_s: of the recording; nothing lies beyond it.
-        threshold: least probability.
-    """
-    active = np.concatenate(([False], track >= threshold, [False]))
-    edges = np.flatnonzero(active[1:] != active[:-1])
-    return [
-        Stretch(float(onset) * frame_s, min(float(offset) * frame_s, duration_s))
-        for onset, offset in zip(edges[::2], edges[1::2], strict=True)
-    ]
 
 
 def joined_stretches(stretches: Sequence[Stretch]) -> list[Stretch]:
