@@ -14,13 +14,13 @@ from querysep.data.manifest import Split
 from querysep.data.recordings import Recordings
 from querysep.detection.events import active_frames, filter_frames, median_filtered, stretches
 from querysep.errors import DataError
-from querysep.evaluation.metrics.events import Scored, count_events
+from querysep.evaluation.metrics.events import Scored, count_events, stacked
 from querysep.evaluation.soundscapes import Soundscapes, hear_soundscapes
 from querysep.io.event_calibration import ClassRule, EventCalibration
 from querysep.model import TrainedDetector
 from querysep.progress import Progress, silent
 
-THRESHOLDS = (0.02, 0.03, 0.04, *(round(0.05 * step, 2) for step in range(1, 20)))
+THRESHOLDS = (0.02, 0.03, *(round(0.05 * step, 2) for step in range(1, 20)), 0.97, 0.98)
 MEDIANS_S = (0.0, 0.24, 0.4, 0.56, 0.88, 1.36)
 _PLAIN = THRESHOLDS.index(0.5)
 _PRIOR_EVENTS = 10.0
@@ -100,7 +100,7 @@ def count_settings(scored: Sequence[Scored], labels: Sequence[str]) -> dict[str,
         truth = [one.events.get(label, []) for one in scored]
         if not any(truth):
             continue
-        tracks = np.stack([one.framewise[index] for one in scored])
+        tracks = stacked(scored, index)
         table = np.zeros((2, len(MEDIANS_S), len(THRESHOLDS), 3))
         for half in range(2):
             table[half, ..., _EVENTS] = sum(map(len, truth[half::2]))
@@ -108,7 +108,7 @@ def count_settings(scored: Sequence[Scored], labels: Sequence[str]) -> dict[str,
             smooth = median_filtered(tracks, filter_frames(seconds, scored[0].frame_s))
             for place, threshold in enumerate(THRESHOLDS):
                 active = np.pad(smooth >= threshold, ((0, 0), (1, 0)))
-                onsets = (active[:, 1:] & ~active[:, :-1]).sum(axis=1)
+                onsets = (active[:, 1:] & ~active[:, :-1]).sum(axis=1)  # as many as detections
                 for number, events in enumerate(truth):
                     if events and onsets[number]:
                         found = active_frames(smooth[number], threshold)

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from querysep.data.ontology import Ontology, audioset
-from querysep.detection.events import Event, active_frames, events_of
+from querysep.detection.events import Event, active_frames, calibrated, events_of
 from querysep.detection.windows import PresenceMap
 from querysep.errors import ConfigError
+from querysep.io.event_calibration import EventCalibration
 
 Level = Literal[1, 2, 3]
 LEVELS: tuple[int, ...] = get_args(Level)
@@ -48,12 +49,12 @@ def found_groups(
     level: Level,
     threshold: float,
     ontology: Ontology | None = None,
-    *,
-    ends_at: float = 0.5,
+    calibration: EventCalibration | None = None,
 ) -> list[FoundGroup]:
     """Find what is in a mixture.
 
-    A stretch must reach the threshold somewhere, and begins and ends where the presence crosses a share of it.
+    With an event calibration, stretches are those of ``Detector.events``. Without one, a stretch begins and ends where
+    the presence crosses half the threshold, and must reach the threshold somewhere.
     On level 3 a class that has kinds among the model's classes counts only where none of them is heard, and only if
     that is most of the time that it is heard: a snare drum is no second drum.
 
@@ -63,19 +64,21 @@ def found_groups(
         level: 1 gives the widest groups of the ontology, 2 the families below them, 3 the model's own classes.
         threshold: least presence, 0..1.
         ontology: by default AudioSet's.
-        ends_at: share of the threshold at which stretches begin and end.
+        calibration: of the detector.
 
     Returns:
         The groups, that of which there is most first.
     """
     known = audioset() if ontology is None else ontology
+    presence = calibrated(presence, labels, calibration)
+    ends_below = threshold / 2 if calibration is None else threshold
     members: dict[str, list[int]] = {}
     for index, label in enumerate(labels):
         members.setdefault(group_of(label, level, known), []).append(index)
     found = []
     for label, indices in members.items():
         tracks = presence.framewise[indices]
-        active = active_frames(tracks.max(axis=0), threshold, ends_at * threshold)
+        active = active_frames(tracks.max(axis=0), threshold, ends_below)
         heard = [place for place in range(len(indices)) if (tracks[place] >= threshold).any()]
         heard.sort(key=lambda place: -float(tracks[place, active].sum()))
         if heard:

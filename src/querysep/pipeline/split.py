@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from querysep.detection.events import Event, calibrated
+from querysep.detection.events import Event
 from querysep.detection.windows import PresenceMap
 from querysep.errors import AudioError, ConfigError
 from querysep.io.mixture_source import MixtureSource
@@ -107,10 +107,8 @@ class SplitJob:
         presence = self._presence()
         if self._peak < SILENT_PEAK:
             return
-        wishes, labels, calibration = self.wishes, self.model.labels, self.model.events
-        presence = calibrated(presence, labels, calibration)
-        ends_at = 0.5 if calibration is None else 1.0  # calibrated thresholds say where a class begins and ends
-        groups = found_groups(presence, labels, wishes.level, wishes.threshold, ends_at=ends_at)
+        wishes, labels = self.wishes, self.model.labels
+        groups = found_groups(presence, labels, wishes.level, wishes.threshold, calibration=self.model.events)
         found = sorted((event for group in groups for event in group.events), key=lambda one: (one.onset_s, -one.score))
         self.events = found
         self._frame_s = presence.frame_s
