@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -215,7 +215,7 @@ def load_model(name: str | Path = "default", device: str = "auto") -> Model:
     bank = read_label_bank(folder, config.shape.separator.condition_dim, config.shape.detector.classes)
     presence = read_presence(folder, digest, config.shape.detector.latent_dim)
     text_map = read_text_map(folder)
-    events = _events_for(folder, detector, config.labels)
+    events = _events_for(folder, TrainedDetector(detector, config.labels))
     networks = detector.to(target).eval(), separator.to(target).eval()
     return Model(config, digest, *networks, target, bank, presence, text_map, events)
 
@@ -239,13 +239,14 @@ def load_detector(folder: Path) -> TrainedDetector:
         ) from error
     network = Htsat(config.detector)
     fill(network, tensors, f"'{folder / 'model.safetensors'}'")
-    return TrainedDetector(network.eval(), config.labels, _events_for(folder, network, config.labels))
+    trained = TrainedDetector(network.eval(), config.labels)
+    return replace(trained, events=_events_for(folder, trained))
 
 
-def _events_for(folder: Path, network: Htsat, labels: tuple[str, ...]) -> EventCalibration | None:
+def _events_for(folder: Path, detector: TrainedDetector) -> EventCalibration | None:
     """Return the event calibration of a folder, unless it is of another detector or of other classes."""
     found = read_events(folder)
-    if found is None or not set(labels).issuperset(found.classes) or found.detector_hash != detector_hash(network):
+    if found is None or not set(found.classes).issubset(detector.labels) or found.detector_hash != detector.hash:
         return None
     return found
 

@@ -8,16 +8,14 @@ from numpy.typing import NDArray
 from synthetic_set import RATE, make_set
 
 from querysep.data.formats.data_set import open_recordings
-from querysep.detection.config import DetectorConfig
 from querysep.detection.events import Stretch, calibrated
-from querysep.detection.htsat import Htsat
 from querysep.detection.windows import PresenceMap
 from querysep.errors import DataError
 from querysep.evaluation.event_calibration import MEDIANS_S, THRESHOLDS, choose_rules, count_settings, fit_events
 from querysep.evaluation.metrics.events import Scored
 from querysep.evaluation.protocols.detection import ALL, event_rows
 from querysep.io.event_calibration import EventCalibration
-from querysep.model import TrainedDetector, load_detector, save_detector
+from querysep.model import TrainedDetector, load_detector
 
 FRAME_S, FRAMES = 0.08, 125
 LABELS = ("Low tone", "High tone", "Clicks", "Sound")
@@ -92,18 +90,9 @@ def test_counts_are_of_halves_and_of_all_false_alarms() -> None:
     assert table[:, 0, low].tolist() == [[2, 3, 2], [2, 2, 2]]
 
 
-@pytest.fixture(scope="module")
-def detector(tmp_path_factory: pytest.TempPathFactory) -> TrainedDetector:
-    import torch
-
-    folder = tmp_path_factory.mktemp("models") / "ears"
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        config = DetectorConfig(
-            n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4, classes=4
-        )
-        save_detector(folder, Htsat(config), LABELS)
-    return load_detector(folder)
+@pytest.fixture
+def detector(tiny_model: Path) -> TrainedDetector:
+    return TrainedDetector(load_detector(tiny_model).network, LABELS)
 
 
 def test_a_fit_is_for_this_detector_and_always_the_same(detector: TrainedDetector, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from querysep.io.event_calibration import ClassRule, EventCalibration
 from querysep.model import TrainedDetector
 from querysep.progress import Progress, silent
 
-THRESHOLDS = (0.02, 0.03, *(round(0.05 * step, 2) for step in range(1, 20)), 0.97, 0.98)
+THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 19))
 MEDIANS_S = (0.0, 0.24, 0.4, 0.56, 0.88, 1.36)
 _PLAIN = THRESHOLDS.index(0.5)
 _PRIOR_EVENTS = 10.0
