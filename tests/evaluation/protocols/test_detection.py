@@ -59,6 +59,8 @@ def test_rows_and_table(data: Path, detector: Path, tmp_path: Path) -> None:
     assert by_name["weak labels"].values["map"] == pytest.approx(mean_ap)
     assert by_name["weak labels"].count == 4 and "map" in by_name["weak labels"].intervals
     assert by_name["soundscapes"].count == 6
+    often = [row.values["event_f1"] for row in results.rows if row.label != ALL and row.values.get("events", 0) >= 10]
+    assert by_name["events, classes with 10 or more"].count == len(often)
     assert {"psds1", "psds2", "event_f1", "onset_f1"} <= set(by_name["soundscapes"].values)
     assert results.identity.settings == {"mixtures": 6, "seed": 0, "teacher": None, "event_calibration": None}
     again = run(DetectionProtocol(data, detector, mixtures=6, device="cpu"), model_facts(detector), tmp_path / "2")
