@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--level", type=int, default=3)
     given = parser.parse_args()
     torch.set_grad_enabled(False)
-    model = load_model(given.model, "cpu")
+    model, level = load_model(given.model, "cpu"), check_level(given.level)
     found: dict[float, list[tuple[int, int, int]]] = defaultdict(list)
     gains: dict[str, list[float]] = defaultdict(list)
     for scene in scenes(given.data, given.scenes, given.seed):
@@ -103,11 +103,11 @@ def main() -> None:
         stream.push(mixture)
         presence = stream.finish()
         for threshold in THRESHOLDS:
-            groups = found_groups(presence, model.labels, check_level(given.level), threshold)
+            groups = found_groups(presence, model.labels, level, threshold, calibration=model.events)
             hits = sum(any(belongs(group, label, given.level) for group in groups) for label in scene.labels)
             false = sum(not any(belongs(group, one, given.level) for one in scene.labels) for group in groups)
             found[threshold].append((hits, len(scene.waves), false))
-        groups = found_groups(presence, model.labels, check_level(given.level), given.threshold)[:8]
+        groups = found_groups(presence, model.labels, level, given.threshold, calibration=model.events)[:8]
         groups.sort(key=lambda group: -max(event.score for event in group.events))
         for name, values in _gains(model, scene, mixture, groups, presence, given.level).items():
             gains[name] += values

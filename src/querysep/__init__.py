@@ -5,7 +5,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from querysep.detection.windows import Event, PresenceMap
+    from querysep.detection.events import Event
+    from querysep.detection.windows import PresenceMap
     from querysep.errors import AudioError, OutputError, QueryError, QuerysepError, WeightsError
     from querysep.pipeline import Detector, Separation, SeparationReport, Separator, Split, SplitReport
     from querysep.queries.query import Query
@@ -33,7 +34,7 @@ _HOMES = {
     "Audio": "types",
     "AudioError": "errors",
     "Detector": "pipeline",
-    "Event": "detection.windows",
+    "Event": "detection.events",
     "OutputError": "errors",
     "PresenceMap": "detection.windows",
     "Query": "queries.query",

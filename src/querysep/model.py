@@ -1,7 +1,8 @@
 """A model: a detector, a separator, the names of the classes, and where they come from."""
 
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ from querysep.detection.config import DetectorConfig
 from querysep.detection.identity import detector_hash
 from querysep.detection.network import DetectorNetwork
 from querysep.errors import ConfigError, DeviceError, WeightsError
+from querysep.io.event_calibration import EVENTS_NAME, EventCalibration, read_events
 from querysep.io.label_bank import BANK_NAME, LabelBank, read_label_bank
 from querysep.io.presence_calibration import PresenceCalibration, read_presence
 from querysep.io.text_map import TextMap, read_text_map
-from querysep.io.weights import fill, read_folder, write_folder
+from querysep.io.weights import CONFIG_NAME, fill, read_folder, write_folder
 from querysep.separation.build import build_separator
 from querysep.separation.config import SeparatorConfig
 from querysep.separation.network import SeparatorNetwork
@@ -82,10 +84,12 @@ class TrainedDetector:
     Attributes:
         network: in eval mode, on the CPU.
         labels: names of its classes, in order.
+        events: from which probability on each class counts; None where the folder has no calibration for this detector.
     """
 
     network: DetectorNetwork
     labels: tuple[str, ...]
+    events: EventCalibration | None = None
 
     @property
     def hash(self) -> str:
@@ -106,6 +110,7 @@ class Model:
         label_bank: the classes that can be asked for by name; None where the folder has none.
         presence: how surely a queried sound is there; None where the folder has no calibration for these weights.
         text_map: what words mean; None where the folder has none.
+        events: from which probability on each class counts; None where the folder has no calibration for this detector.
     """
 
     config: ModelConfig
@@ -116,6 +121,7 @@ class Model:
     label_bank: LabelBank | None = None
     presence: PresenceCalibration | None = None
     text_map: TextMap | None = None
+    events: EventCalibration | None = None
 
     @property
     def name(self) -> str:
@@ -210,8 +216,9 @@ def load_model(name: str | Path = "default", device: str = "auto") -> Model:
     bank = read_label_bank(folder, config.shape.separator.condition_dim, config.shape.detector.classes)
     presence = read_presence(folder, digest, config.shape.detector.latent_dim)
     text_map = read_text_map(folder)
+    events = _events_for(folder, TrainedDetector(detector, config.labels))
     networks = detector.to(target).eval(), separator.to(target).eval()
-    return Model(config, digest, *networks, target, bank, presence, text_map)
+    return Model(config, digest, *networks, target, bank, presence, text_map, events)
 
 
 def load_detector(folder: Path) -> TrainedDetector:
@@ -224,7 +231,7 @@ def load_detector(folder: Path) -> TrainedDetector:
     raw, tensors, _ = read_folder(folder)
     if isinstance(raw, dict) and raw.get("format") == "querysep-model":
         model = load_model(folder, "cpu")
-        return TrainedDetector(model.detector, model.labels)
+        return TrainedDetector(model.detector, model.labels, model.events)
     try:
         config = DetectorModelConfig.model_validate(raw)
     except ValidationError as error:
@@ -233,7 +240,25 @@ def load_detector(folder: Path) -> TrainedDetector:
         ) from error
     network = build_detector(config.detector)
     fill(network, tensors, f"'{folder / 'model.safetensors'}'")
-    return TrainedDetector(network.eval(), config.labels)
+    trained = TrainedDetector(network.eval(), config.labels)
+    return replace(trained, events=_events_for(folder, trained))
+
+
+def _events_for(folder: Path, detector: TrainedDetector) -> EventCalibration | None:
+    """Return the event calibration of a folder, unless it is of another detector or of other classes."""
+    found = read_events(folder)
+    if found is None or not set(found.classes).issubset(detector.labels) or found.detector_hash != detector.hash:
+        return None
+    return found
+
+
+def holds_detector(folder: Path) -> bool:
+    """Say whether a weights folder holds a detector alone; a folder that is missing or damaged does not."""
+    try:
+        raw = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(raw, dict) and raw.get("format") == "querysep-detector"
 
 
 def save_detector(folder: Path, network: DetectorNetwork, labels: tuple[str, ...]) -> None:
@@ -255,13 +280,16 @@ def save_model(
     card: str,
     half: bool = False,
     label_bank: LabelBank | None = None,
+    events: EventCalibration | None = None,
 ) -> None:
-    """Write a weights folder, with a label bank if there is one.
+    """Write a weights folder, with a label bank and the detector's event calibration if there are any.
 
     Raises:
         OutputError: the folder holds something, or cannot be written.
     """
-    beside = {BANK_NAME: label_bank.to_bytes()} if label_bank is not None and label_bank.rows else None
+    beside = {BANK_NAME: label_bank.to_bytes()} if label_bank is not None and label_bank.rows else {}
+    if events is not None:
+        beside[EVENTS_NAME] = events.to_json().encode()
     write_folder(folder, config.model_dump(mode="json"), pair_tensors(detector, separator), card, half, beside)
 
 

@@ -11,6 +11,8 @@ from cli.running import Querysep, files_below
 from recordings import WriteTone
 from synthetic_set import make_set
 
+from querysep.model import load_detector, load_model, save_detector, save_model
+
 STEP = 2.0**-23
 
 
@@ -70,7 +72,31 @@ def test_calibrate_writes_beside_the_weights(querysep: Querysep, tiny_model: Pat
     assert done.stdout.startswith(f"{model / 'presence.json'}\n")
     assert "queries; present scores above absent in" in done.stdout
     assert "no validation side" in done.stderr
+    assert "thresholds of the classes were not fitted: The train side has recordings of 0 class" in done.stderr
     (validated := tmp_path / "validated").mkdir()
     make_set(validated, train=2, test=0, validation=2)
     assert "no validation side" not in querysep("calibrate", validated, "--model", model, "--mixtures", "20").stderr
     querysep("calibrate", tmp_path / "none", "--model", model).assert_refused("no data set")
+
+
+def test_calibrate_fits_what_the_classes_need(querysep: Querysep, tiny_model: Path, tmp_path: Path) -> None:
+    known = load_model(tiny_model, "cpu")
+    labels = ("Low tone", "High tone", "Clicks", "Sound")
+    config = known.config.model_copy(update={"labels": labels})
+    save_model(tmp_path / "model", config, known.detector, known.separator, "")
+    save_detector(tmp_path / "ears", known.detector, labels)
+    (data := tmp_path / "data").mkdir()
+    make_set(data, train=2, test=0, validation=2)
+    words = ("calibrate", data, "--mixtures", "20", "--soundscapes", "4", "--model")
+    done = querysep(*words, tmp_path / "model")
+    assert done.code == 0, done
+    assert set(done.new_files) == {"model/presence.json", "model/events.json"}
+    assert "4 soundscapes; event F1, mean of 4 classes" in done.stdout
+    assert load_model(tmp_path / "model", "cpu").events is not None
+    done = querysep(*words, tmp_path / "ears")
+    assert done.new_files == ("ears/events.json",)
+    assert load_detector(tmp_path / "ears").events is not None
+    (tmp_path / "empty").mkdir()
+    make_set(tmp_path / "empty", train=1, test=0)
+    save_detector(tmp_path / "deaf", known.detector, known.labels)
+    querysep("calibrate", tmp_path / "empty", "--model", tmp_path / "deaf").assert_refused("0 class that the detector")

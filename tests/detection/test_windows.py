@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from querysep.detection.config import HtsatConfig
+from querysep.detection.events import events
 from querysep.detection.htsat import Htsat
 from querysep.detection.network import Detection
-from querysep.detection.windows import PresenceMap, PresenceStream, embed, events, hear
+from querysep.detection.windows import PresenceMap, PresenceStream, embed, hear
 
 CONFIG = HtsatConfig(
     n_mels=16, image_size=64, embed_dim=8, depths=(1, 1), heads=(1, 2), window_size=4, patch_size=4, classes=3

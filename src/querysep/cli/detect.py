@@ -12,7 +12,8 @@ from querysep.cli.options import Device, DeviceOption, ModelOption, Quiet
 from querysep.cli.terminal import print_table, progress_bar, show_paths, warn
 
 if TYPE_CHECKING:
-    from querysep.detection.windows import Event, PresenceMap
+    from querysep.detection.events import Event
+    from querysep.detection.windows import PresenceMap
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +35,6 @@ def detect(
     quiet: Quiet = False,
 ) -> None:
     """Tell what sounds when: a table, or the files that are asked for."""
-    from querysep.detection.windows import events
     from querysep.errors import OutputError
     from querysep.io.files import OutputSet
     from querysep.pipeline import Detector
@@ -48,7 +48,7 @@ def detect(
         detector = Detector.load(model, device.value)
         with progress_bar(quiet=quiet) as progress:
             presence = detector.presence(audio, progress=progress)
-        found = events(presence, detector.labels, threshold)
+        found = detector.events(presence, threshold)
         if json_file is not None:
             _write(json_file, parts, _as_json(found).encode())
         if csv_file is not None:

@@ -31,16 +31,6 @@ class PresenceMap:
     clipwise: NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class Event:
-    """A stretch of a recording in which a class is present."""
-
-    onset_s: float
-    offset_s: float
-    label: str
-    score: float
-
-
 def lengthen(wave: Float[Tensor, "batch time"], shortest: int) -> Float[Tensor, "batch time2"]:
     """Repeat a wave that has fewer than ``shortest`` samples until it has; others come back as they are."""
     time = wave.shape[-1]
@@ -273,15 +263,3 @@ class PresenceStream:
             more = max(frames - size, size)
             self._sums = np.pad(self._sums, ((0, 0), (0, more)))
             self._weights = np.pad(self._weights, (0, more))
-
-
-def events(presence: PresenceMap, labels: Sequence[str], threshold: float = 0.5) -> list[Event]:
-    """Return the stretches in which a class reaches the threshold, by onset; score is the largest probability."""
-    found = []
-    for label, track in zip(labels, presence.framewise, strict=True):
-        active = np.concatenate(([False], track >= threshold, [False]))
-        edges = np.flatnonzero(active[1:] != active[:-1])
-        for onset, offset in zip(edges[::2], edges[1::2], strict=True):
-            end_s = min(float(offset) * presence.frame_s, presence.duration_s)
-            found.append(Event(float(onset) * presence.frame_s, end_s, label, float(track[onset:offset].max())))
-    return sorted(found, key=lambda event: (event.onset_s, -event.score))

@@ -5,7 +5,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from querysep.detection.windows import Event, PresenceMap, PresenceStream, events
+from querysep.detection.events import Event, calibrated, events
+from querysep.detection.windows import PresenceMap, PresenceStream
 from querysep.dsp.streaming_resampler import StreamingResampler
 from querysep.io.mixture_source import MixtureSource
 from querysep.model import Model, load_model
@@ -67,13 +68,24 @@ class Detector:
         Args:
             audio: as `presence`.
             sample_rate: of an array or tensor, in Hz.
-            threshold: least probability, 0..1.
+            threshold: as `events`.
             progress: told the seconds done.
 
         Raises:
             AudioError: the recording cannot be used.
         """
-        return events(self.presence(audio, sample_rate, progress=progress), self.labels, threshold)
+        return self.events(self.presence(audio, sample_rate, progress=progress), threshold)
+
+    def events(self, presence: PresenceMap, threshold: float = 0.5) -> list[Event]:
+        """Give the stretches of a presence map in which a class is present, by onset.
+
+        Args:
+            presence: what `presence` gave.
+            threshold: least presence, 0..1. Where the model has an event calibration, 0.5 stands for the threshold of
+                each class, its probabilities smoothed by its own median filter, and what is set above or below moves
+                all of them alike, in log-odds; scores are on the same scale. Otherwise it is the least probability.
+        """
+        return events(calibrated(presence, self.labels, self.model.events), self.labels, threshold)
 
 
 class Listener:

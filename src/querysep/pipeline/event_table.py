@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterable
 
-from querysep.detection.windows import Event
+from querysep.detection.events import Event
 
 
 def events_csv(events: Iterable[Event]) -> str:

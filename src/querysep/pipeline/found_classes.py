@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from querysep.data.ontology import Ontology, audioset
-from querysep.detection.windows import Event, PresenceMap
+from querysep.detection.events import Event, active_frames, calibrated, events_of
+from querysep.detection.windows import PresenceMap
 from querysep.errors import ConfigError
+from querysep.io.event_calibration import EventCalibration
 
 Level = Literal[1, 2, 3]
 LEVELS: tuple[int, ...] = get_args(Level)
@@ -42,11 +44,17 @@ class FoundGroup:
 
 
 def found_groups(
-    presence: PresenceMap, labels: Sequence[str], level: Level, threshold: float, ontology: Ontology | None = None
+    presence: PresenceMap,
+    labels: Sequence[str],
+    level: Level,
+    threshold: float,
+    ontology: Ontology | None = None,
+    calibration: EventCalibration | None = None,
 ) -> list[FoundGroup]:
     """Find what is in a mixture.
 
-    A stretch begins and ends where the presence crosses half the threshold, and must reach the threshold somewhere.
+    With an event calibration, stretches are those of ``Detector.events``. Without one, a stretch begins and ends where
+    the presence crosses half the threshold, and must reach the threshold somewhere.
     On level 3 a class that has kinds among the model's classes counts only where none of them is heard, and only if
     that is most of the time that it is heard: a snare drum is no second drum.
 
@@ -56,18 +64,21 @@ def found_groups(
         level: 1 gives the widest groups of the ontology, 2 the families below them, 3 the model's own classes.
         threshold: least presence, 0..1.
         ontology: by default AudioSet's.
+        calibration: of the detector.
 
     Returns:
         The groups, that of which there is most first.
     """
     known = audioset() if ontology is None else ontology
+    presence = calibrated(presence, labels, calibration)
+    ends_below = threshold / 2 if calibration is None else threshold
     members: dict[str, list[int]] = {}
     for index, label in enumerate(labels):
         members.setdefault(group_of(label, level, known), []).append(index)
     found = []
     for label, indices in members.items():
         tracks = presence.framewise[indices]
-        active = _stretches(tracks.max(axis=0), threshold)
+        active = active_frames(tracks.max(axis=0), threshold, ends_below)
         heard = [place for place in range(len(indices)) if (tracks[place] >= threshold).any()]
         heard.sort(key=lambda place: -float(tracks[place, active].sum()))
         if heard:
@@ -131,21 +142,6 @@ def _line(label: str, ontology: Ontology) -> tuple[str, ...]:
     return min(ways, key=len, default=(label,))
 
 
-def _stretches(track: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
-    """Mark where a track is above half the threshold, in stretches that reach the threshold."""
-    active = track >= threshold / 2
-    for onset, offset in _edges(active):
-        if track[onset:offset].max() < threshold:
-            active[onset:offset] = False
-    return active
-
-
-def _edges(active: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    padded = np.concatenate(([False], active, [False]))
-    edges = np.flatnonzero(padded[1:] != padded[:-1])
-    return [(int(onset), int(offset)) for onset, offset in zip(edges[::2], edges[1::2], strict=True)]
-
-
 def _group(
     label: str,
     classes: tuple[int, ...],
@@ -153,15 +149,7 @@ def _group(
     active: NDArray[np.bool_],
     presence: PresenceMap,
 ) -> FoundGroup:
-    events = tuple(
-        Event(
-            onset * presence.frame_s,
-            min(offset * presence.frame_s, presence.duration_s),
-            label,
-            float(track[onset:offset].max()),
-        )
-        for onset, offset in _edges(active)
-    )
+    events = tuple(events_of(label, track, active, presence))
     return FoundGroup(label, classes, track, active, events)
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from querysep.detection.windows import Event, PresenceMap
+from querysep.detection.events import Event
+from querysep.detection.windows import PresenceMap
 from querysep.errors import AudioError, ConfigError
 from querysep.io.mixture_source import MixtureSource
 from querysep.model import Model
@@ -47,7 +48,7 @@ class SplitWishes:
 
     Attributes:
         level: 1 for the widest groups, 2 for families, 3 for the model's classes.
-        threshold: least presence, above 0, at most 1.
+        threshold: least presence, above 0, at most 1; on the scale of ``Detector.events``.
         max_stems: how many stems at most, at least 1.
         per_channel: estimate a mask for each channel.
 
@@ -107,7 +108,7 @@ class SplitJob:
         if self._peak < SILENT_PEAK:
             return
         wishes, labels = self.wishes, self.model.labels
-        groups = found_groups(presence, labels, wishes.level, wishes.threshold)
+        groups = found_groups(presence, labels, wishes.level, wishes.threshold, calibration=self.model.events)
         found = sorted((event for group in groups for event in group.events), key=lambda one: (one.onset_s, -one.score))
         self.events = found
         self._frame_s = presence.frame_s

@@ -23,7 +23,7 @@ class StemFacts(BaseModel):
 
     label: str = Field(description="class of the model, or group of the ontology")
     classes: list[str] = Field(description="the model's classes that were found in it, the most present first")
-    presence: float = Field(ge=0, le=1, description="the largest; the detector's opinion, not calibrated")
+    presence: float = Field(ge=0, le=1, description="the largest, on the scale of the threshold")
     present_s: float = Field(description="seconds in which it is present")
     energy_share: float = Field(description="of the mixture's energy")
     span_s: tuple[float, float] | None = Field(

@@ -42,7 +42,7 @@ class Splitter:
             mixture: as `separate`.
             sample_rate: of an array, in Hz.
             level: 1 for the widest groups of sounds, 2 for families, 3 for the model's own classes.
-            threshold: presence that a class must reach, above 0, at most 1.
+            threshold: presence that a class must reach, above 0, at most 1; on the scale of ``Detector.events``.
             max_stems: how many stems at most; of what is found, that of which there is most.
             per_channel: estimate a mask for each channel instead of one for all.
             progress: told the seconds done.

@@ -11,6 +11,7 @@ from querysep.anchors.miner import Miner
 from querysep.anchors.relations import relations_of
 from querysep.data.recordings import Recordings
 from querysep.errors import ConfigError, OutputError
+from querysep.io.event_calibration import write_events
 from querysep.io.presence_calibration import write_presence
 from querysep.model import Model, TrainedDetector, load_detector, load_model
 from querysep.progress import Progress, silent
@@ -85,8 +86,8 @@ def finetune(
 
     The detector keeps all that it knows and its last layer learns the new classes, so that latent embeddings, and with
     them saved queries, stay what they were. The separator learns on from where it is, on mixtures of the recordings.
-    The presence calibration is taken over: one fitted on the few recordings that were trained on finds presence too
-    clear, and its gate silences sounds that are there.
+    The calibrations of presence and events are taken over: those fitted on the few recordings that were trained on find
+    presence too clear, and the gate silences sounds that are there.
 
     Args:
         recordings: labelled clips, at the model's rate.
@@ -141,4 +142,6 @@ def finetune(
     if start.presence is not None:
         new = load_model(weights, "cpu").hash
         write_presence(weights, start.presence.model_copy(update={"model_hash": new}))
+    if start.events is not None:
+        write_events(weights, start.events.model_copy(update={"detector_hash": detector.hash}))
     return weights

@@ -345,7 +345,8 @@ def train_separator(
     if start is not None and start.label_bank is not None and same_embeddings(start, catalog):
         bank = joined(bank, detector.labels, start.label_bank, start.labels)
     with replacing(model) as new:
-        save_model(new, config, detector.network, trained, _card(provenance), half=True, label_bank=bank)
+        card, calibration = _card(provenance), detector.events
+        save_model(new, config, detector.network, trained, card, half=True, label_bank=bank, events=calibration)
     finish_run(folder, last_step(folder))
     return model
 

@@ -4,14 +4,13 @@ import numpy as np
 import pytest
 from strong_labels import DURATION_S, FRAME_S, LABELS, made_up
 
+from querysep.detection.events import Stretch, active_frames, stretches
 from querysep.evaluation.metrics.events import (
     PSDS1,
     PSDS2,
     EventCounts,
     Scenario,
     Scored,
-    Stretch,
-    active_stretches,
     count_events,
     joined_stretches,
     psds,
@@ -46,7 +45,7 @@ def test_f1_is_that_of_sed_scores_eval(scored: list[Scored], offsets: bool, refe
     for index, (label, expected) in enumerate(zip(LABELS, reference, strict=True)):
         counts = EventCounts(0, 0, 0)
         for one in scored:
-            found = active_stretches(one.framewise[index], FRAME_S, DURATION_S, 0.5)
+            found = stretches(active_frames(one.framewise[index], 0.5), FRAME_S, DURATION_S)
             counts += count_events(one.events.get(label, []), found, offsets=offsets)
         assert counts.f1 == pytest.approx(expected, abs=1e-9)
 
@@ -94,7 +93,7 @@ def test_a_perfect_detector_gets_all_and_a_deaf_one_nothing() -> None:
 
 def test_stretches_end_with_the_recording_and_join() -> None:
     track = np.array([0.6, 0.0, 0.5, 0.9], np.float32)
-    assert active_stretches(track, 0.5, 1.75, 0.5) == [Stretch(0.0, 0.5), Stretch(1.0, 1.75)]
+    assert stretches(active_frames(track, 0.5), 0.5, 1.75) == [Stretch(0.0, 0.5), Stretch(1.0, 1.75)]
     assert joined_stretches([Stretch(2, 3), Stretch(0, 1), Stretch(0.5, 0.7), Stretch(1, 1.5)]) == [
         Stretch(0, 1.5),
         Stretch(2, 3),

