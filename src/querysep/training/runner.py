@@ -334,7 +334,7 @@ def run(
     """
     config = module.training_config
     device = check_device(config)
-    _keep_freed_memory()
+    keep_freed_memory()
     done = last_step(folder)
     lightning.seed_everything(config.seed + done, verbose=False)
     if not (is_begun(folder) and _has_nothing_left(_read_checkpoint(folder), config)):
@@ -397,10 +397,10 @@ def _fit(
         raise Interrupted("" if crowd.rank else said, number)
 
 
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Let glibc keep large blocks that were freed: it would give them back, and clear each page when it is used again.
 
-    A mixture's rendering takes two to five times as long with that (`benchmarks/training_throughput.py`).
+    A mixture's rendering takes two to five times as long with that (`benchmarks/rendering.py`).
     """
     if sys.platform == "linux":
         with suppress(AttributeError, OSError):  # another C library
