@@ -82,3 +82,7 @@ def test_a_stretch_may_end_below_the_threshold() -> None:
     track = np.array([0.1, 0.3, 0.6, 0.3, 0.2, 0.3, 0.4, 0.1], np.float32)
     assert np.flatnonzero(active_frames(track, 0.5)).tolist() == [2]
     assert np.flatnonzero(active_frames(track, 0.5, ends_below=0.25)).tolist() == [1, 2, 3]
+
+
+def test_silence_is_no_event() -> None:
+    assert [one.label for one in events(heard([0.9], [0.9]), ("Dog", "Silence"))] == ["Dog"]

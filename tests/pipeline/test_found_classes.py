@@ -78,3 +78,10 @@ def test_the_clearest_span_is_where_it_is_alone() -> None:
     assert clearest_span(groups["Dog"], [groups["Bell"]], presence, most_s=2.0) == (3.0, 5.0)
     assert clearest_span(groups["Bell"], [groups["Dog"]], presence, most_s=2.0) == (0.0, 2.0)
     assert clearest_span(groups["Dog"], [], presence, most_s=60.0) == (1.0, 6.0)
+
+
+@pytest.mark.parametrize("level", [1, 2, 3])
+def test_silence_and_places_are_not_taken_out(level: Literal[1, 2, 3]) -> None:
+    found = found_groups(heard([0.9], [0.9], [0.9]), ("Silence", "Inside, small room", "Dog"), level, 0.5)
+    assert len(found) == 1
+    assert found[0].classes == (2,)

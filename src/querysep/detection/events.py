@@ -17,6 +17,9 @@ from querysep.detection.windows import PresenceMap
 from querysep.io.event_calibration import EventCalibration
 
 
+SILENCE = "Silence"  # a class of AudioSet
+
+
 class Stretch(NamedTuple):
     """A stretch of time: seconds."""
 
@@ -134,10 +137,11 @@ def events_of(label: str, track: NDArray[np.float32], active: NDArray[np.bool_],
 
 
 def events(presence: PresenceMap, labels: Sequence[str], threshold: float = 0.5) -> list[Event]:
-    """Return the stretches in which a class reaches the threshold, by onset; score is the largest presence within."""
+    """Return the stretches in which a class reaches the threshold, by onset; silence is none of them."""
     found = [
         event
         for label, track in zip(labels, presence.framewise, strict=True)
+        if label != SILENCE
         for event in events_of(label, track, active_frames(track, threshold), presence)
     ]
     return sorted(found, key=lambda event: (event.onset_s, -event.score))

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from querysep.data.ontology import Ontology, audioset
-from querysep.detection.events import Event, active_frames, calibrated, events_of
+from querysep.detection.events import SILENCE, Event, active_frames, calibrated, events_of
 from querysep.detection.windows import PresenceMap
 from querysep.errors import ConfigError
 from querysep.io.event_calibration import EventCalibration
 
 Level = Literal[1, 2, 3]
+_PLACES = "Acoustic environment"
 LEVELS: tuple[int, ...] = get_args(Level)
 _TOO_WIDE = frozenset({"Musical instrument"})  # all of music would be one group
 
@@ -55,6 +56,7 @@ def found_groups(
 
     With an event calibration, stretches are those of ``Detector.events``. Without one, a stretch begins and ends where
     the presence crosses half the threshold, and must reach the threshold somewhere.
+    Silence and the places in which sounds are heard are no group: nothing could be taken out.
     On level 3 a class that has kinds among the model's classes counts only where none of them is heard, and only if
     that is most of the time that it is heard: a snare drum is no second drum.
 
@@ -74,6 +76,8 @@ def found_groups(
     ends_below = threshold / 2 if calibration is None else threshold
     members: dict[str, list[int]] = {}
     for index, label in enumerate(labels):
+        if _is_no_source(label, known):
+            continue
         members.setdefault(group_of(label, level, known), []).append(index)
     found = []
     for label, indices in members.items():
@@ -87,6 +91,11 @@ def found_groups(
     if level == 3:
         found = _without_parents(found, presence, known)
     return sorted(found, key=lambda group: -group.amount)
+
+
+def _is_no_source(label: str, ontology: Ontology) -> bool:
+    """Tell whether a class is silence, or the place where sounds are heard: there is nothing to take out."""
+    return label == SILENCE or (label in ontology and _PLACES in ontology.ancestors(label))
 
 
 def group_of(label: str, level: Level, ontology: Ontology) -> str:
