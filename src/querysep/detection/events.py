@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from querysep.detection.windows import PresenceMap
 from querysep.io.event_calibration import EventCalibration
 
-
 SILENCE = "Silence"  # a class of AudioSet
 
 
