@@ -57,12 +57,34 @@ def made(network: Htsat) -> Catalog:
 def test_each_training_recording_that_is_heard_as_the_class_counts_once(network: Htsat) -> None:
     catalog = made(network)
     bank = label_bank(catalog, network)
-    assert [(row.label, row.examples) for row in bank.rows] == [("Animal", 3), ("Bark", 3), ("Dog", 3)]
+    assert [(row.label, row.examples) for row in bank.rows] == [("Animal", 3), ("Bark", 3), ("Dog", 3), ("Rain", 1)]
     latents = catalog.latents
     np.testing.assert_allclose(bank.conditions[1], (latents[:2].mean(0) + latents[2] + latents[3]) / 3, atol=1e-6)
     np.testing.assert_allclose(bank.conditions[2], latents[6:9].mean(axis=0), atol=1e-6)
     assert bank.rows[1].ancestors == ("Dog", "Animal")
-    assert bank.profiles.shape == (3, 4)
+    assert bank.profiles.shape == (4, 4)
+
+
+def test_a_class_without_labels_is_where_the_detector_hears_it(network: Htsat, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = made(network)
+    scores = np.zeros((len(ANCHORS), 7), np.float32)
+    scores[[0, 1, 2, 3, 4, 9], 4] = 0.8, 0.9, 0.5, 0.4, 0.99, 0.29  # two of clip a, one of validation, one too unsure
+    scores[[6, 7], 5] = 0.9  # in two recordings only
+    scores[:, 6] = 0.9
+
+    def heard(catalog: Catalog, chosen: list[int], network: Htsat) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.from_numpy(catalog.latents[chosen]), torch.from_numpy(scores[chosen])
+
+    monkeypatch.setattr("querysep.anchors.label_bank._hear_all", heard)
+    labels = ("Animal", "Bark", "Dog", "Rain", "Cat", "Horse", "Silence")
+    bank = label_bank(catalog, network, labels)
+    (row,) = (row for row in bank.rows if not row.is_labeled)
+    assert (row.label, row.examples) == ("Cat", 3)
+    place = bank.rows.index(row)
+    assert [one.label for one in bank.rows] == sorted(one.label for one in bank.rows)
+    np.testing.assert_allclose(bank.conditions[place], catalog.latents[[1, 2, 3]].mean(axis=0), atol=1e-6)
+    assert bank.profiles[place, 4].item() == pytest.approx(0.6)
+    assert all(row.is_labeled for row in label_bank(catalog, network).rows)
 
 
 def test_a_catalog_of_another_detector_is_told(network: Htsat) -> None:

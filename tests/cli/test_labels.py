@@ -86,15 +86,16 @@ def test_labels_are_built_from_a_catalog(querysep: Querysep, bare_model: Path, t
     assert ["Animal", "2"] in [line.split() for line in done.stdout.splitlines()]
     bank = load_model(bare_model, "cpu").label_bank
     assert bank is not None
-    assert [(row.label, row.examples) for row in bank.rows] == [("Dog", 4), ("Goat", 4), ("Rain", 4)]
+    labeled = [(row.label, row.examples) for row in bank.rows if row.is_labeled]
+    assert labeled == [("Dog", 4), ("Goat", 4), ("Rain", 4)]
+    (other,) = (row for row in bank.rows if row.label == "Speech")  # which the random detector hears everywhere
+    assert f"~{other.examples}" in done.stdout
 
 
 def test_what_labels_cannot_be_built_from(querysep: Querysep, bare_model: Path, tmp_path: Path) -> None:
     querysep("labels", "--model", bare_model, "--build", tmp_path).assert_refused("no anchor catalog")
     other = write_catalog(tmp_path / "other", bare_model, latents=-1.0)
     querysep("labels", "--model", bare_model, "--build", other).assert_refused("another detector")
-    few = write_catalog(tmp_path / "few", bare_model, clips=2)
-    querysep("labels", "--model", bare_model, "--build", few).assert_refused("3 training recordings")
 
 
 def test_a_label_asks_for_its_classes(querysep: Querysep, write_tone: WriteTone, tmp_path: Path) -> None:

@@ -49,7 +49,10 @@ def labels(
     ] = "minilm",
     quiet: Quiet = False,
 ) -> None:
-    """List what can be asked for as label:NAME: classes with examples of their own, then parents of several."""
+    """List what can be asked for as label:NAME: classes with examples of their own, then parents of several.
+
+    ~ stands before the number of examples where no recording is labeled with the class: the detector hears it in them.
+    """
     from querysep.model import bundled_models, load_model
 
     loaded = load_model(model, "cpu")
@@ -69,7 +72,7 @@ def labels(
 
 def _build(anchors: Path, model: "Model", folder: Path, quiet: bool) -> "LabelBank":
     from querysep.anchors.catalog import read_catalog
-    from querysep.anchors.label_bank import FEWEST_CLIPS, check_mined_by, label_bank
+    from querysep.anchors.label_bank import check_mined_by, label_bank
     from querysep.errors import DataError
     from querysep.io.files import atomic_bytes
     from querysep.io.label_bank import BANK_NAME
@@ -77,9 +80,9 @@ def _build(anchors: Path, model: "Model", folder: Path, quiet: bool) -> "LabelBa
     catalog = read_catalog(anchors)
     with progress_bar(quiet=quiet) as progress:
         check_mined_by(catalog, model.detector)
-        bank = label_bank(catalog, model.detector, progress=progress)
+        bank = label_bank(catalog, model.detector, model.labels, progress=progress)
     if not bank.rows:
-        raise DataError(f"No class of '{anchors}' has anchors from {FEWEST_CLIPS} training recordings or more.")
+        raise DataError(f"No class of '{anchors}' has training anchors.")
     atomic_bytes(folder / BANK_NAME, bank.to_bytes(), overwrite=True)
     return bank
 
@@ -107,7 +110,8 @@ def _label_rows(bank: "LabelBank") -> list[tuple[str, str, str, str]]:
     own = []
     for row in bank.rows:
         classes = len(book.find(row.label).rows)
-        own.append((row.label, str(row.examples), str(classes), "; ".join(book.ancestors(row.label))))
+        examples = f"{'' if row.is_labeled else '~'}{row.examples}"
+        own.append((row.label, examples, str(classes), "; ".join(book.ancestors(row.label))))
     parents = [(found.label, "", str(len(found.rows)), "") for found in book.parents()]
     return sorted(own, key=lambda row: row[0].casefold()) + sorted(parents, key=lambda row: row[0].casefold())
 

@@ -25,6 +25,7 @@ class BankRow(BaseModel):
     label: str = Field(min_length=1)
     examples: int = Field(gt=0, description="recordings that its condition is the mean of")
     ancestors: tuple[str, ...] = Field(default=(), description="classes that it is a kind of, nearest first")
+    is_labeled: bool = Field(True, description="false: no recording carries the label; the detector hears it in them")
 
 
 class _Facts(BaseModel):

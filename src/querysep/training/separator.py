@@ -341,7 +341,7 @@ def train_separator(
         labels=detector.labels,
         shape=ModelShape(detector=detector.network.config, separator=shape),
     )
-    bank = label_bank(catalog, detector.network)
+    bank = label_bank(catalog, detector.network, detector.labels)
     if start is not None and start.label_bank is not None and same_embeddings(start, catalog):
         bank = joined(bank, detector.labels, start.label_bank, start.labels)
     with replacing(model) as new:
