@@ -29,8 +29,9 @@ from querysep.dsp.mixing import Play, Playback
 from querysep.model import load_preset
 from querysep.separation.build import build_separator
 from querysep.training.config import SeparatorTraining
+from querysep.training.mixtures import MixtureBatch, Mixtures
 from querysep.training.muon import Muon
-from querysep.training.sampler import MixtureBatch, Mixtures, MixtureSampler
+from querysep.training.sampler import MixtureSampler
 from querysep.training.separator import SeparatorModule
 
 CLIPS, CLIP_S, CLASSES = 96, 10, 8

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from querysep.dsp.mixing import Playback
-from querysep.training.sampler import MixtureBatch, Mixtures, MixtureSampler
+from querysep.training.mixtures import MixtureBatch, Mixtures
+from querysep.training.sampler import MixtureSampler
 
 
 class GivenBatch(MixtureBatch):

@@ -24,8 +24,9 @@ from querysep.model import load_model
 from querysep.separation.config import SeparatorConfig
 from querysep.separation.network import SeparatorNetwork
 from querysep.training.config import SeparatorTraining
+from querysep.training.mixtures import MixtureBatch, Mixtures
 from querysep.training.run_folder import read_run
-from querysep.training.sampler import SAMPLERS, MixtureBatch, Mixtures
+from querysep.training.sampler import SAMPLERS
 from querysep.training.separator import validation_figures
 
 FLOOR_DB = 40.0  # an error so far below the mixture counts no more

@@ -42,7 +42,7 @@ def test_missing_data_is_refused(querysep: Querysep, tmp_path: Path, tiny_model:
 
 def test_an_unknown_preset_names_the_known_ones(querysep: Querysep, tmp_path: Path) -> None:
     command = ("train", "detector", "--data", tmp_path, "-o", tmp_path / "run", "--preset")
-    querysep(*command, "huge").assert_refused(r"default, paper")
+    querysep(*command, "huge").assert_refused(r"default, mobile, paper")
 
 
 def test_a_preset_of_ones_own_is_checked(querysep: Querysep, tmp_path: Path) -> None:

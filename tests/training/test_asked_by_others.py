@@ -8,7 +8,8 @@ from toy_catalog import toy_catalog
 from querysep.anchors.catalog import Catalog
 from querysep.data.manifest import Split
 from querysep.training.config import SeparatorTraining
-from querysep.training.sampler import MixtureSampler, validation_mixtures
+from querysep.training.mixtures import validation_mixtures
+from querysep.training.sampler import MixtureSampler
 
 
 def _one_clip(catalog: Catalog, labels: set[str], *, but: int = 0) -> Catalog:

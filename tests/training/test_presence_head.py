@@ -10,7 +10,8 @@ from querysep.separation.compact import CompactUnet
 from querysep.separation.config import CompactConfig
 from querysep.separation.presence_head import PresenceHead
 from querysep.training.config import SeparatorTraining
-from querysep.training.sampler import Mixtures, MixtureSampler, queries_present
+from querysep.training.mixtures import Mixtures, queries_present
+from querysep.training.sampler import MixtureSampler
 from querysep.training.separator import SeparatorModule, presence_loss, validation_figures
 
 SHAPE = CompactConfig(hop=512, channels=(8, 16), condition_dim=8, condition_hidden=16, presence_dim=16)

@@ -20,14 +20,8 @@ from querysep.separation.compact import CompactUnet
 from querysep.separation.config import CompactConfig
 from querysep.training.augmentations import only_place
 from querysep.training.config import SeparatorTraining, TrainingConfig
-from querysep.training.sampler import (
-    SAMPLERS,
-    Mixtures,
-    MixtureSampler,
-    Plan,
-    class_weights,
-    validation_mixtures,
-)
+from querysep.training.mixtures import Mixtures, validation_mixtures
+from querysep.training.sampler import SAMPLERS, MixtureSampler, Plan, class_weights
 from querysep.training.separator import SeparatorModule
 
 

@@ -15,7 +15,8 @@ from querysep.separation.build import build_separator
 from querysep.separation.config import CompactConfig
 from querysep.training.batches import Crowd, item_loader
 from querysep.training.config import SeparatorTraining
-from querysep.training.sampler import MixtureBatch, Mixtures, MixtureSampler, Plan, validation_mixtures
+from querysep.training.mixtures import MixtureBatch, Mixtures, validation_mixtures
+from querysep.training.sampler import MixtureSampler, Plan
 from querysep.training.separator import SeparatorModule
 
 RATE = 32_000

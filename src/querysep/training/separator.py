@@ -23,6 +23,7 @@ from querysep.separation.network import SeparatorNetwork
 from querysep.training.augmentations import Augmentation
 from querysep.training.batches import Crowd
 from querysep.training.config import SeparatorTraining
+from querysep.training.mixtures import MixtureBatch, Mixtures, queries_present, validation_mixtures
 from querysep.training.run_folder import (
     RunRecord,
     RunRequest,
@@ -33,7 +34,7 @@ from querysep.training.run_folder import (
     replacing,
 )
 from querysep.training.runner import QueryModule, check_device, is_begun, is_finished, last_step, run
-from querysep.training.sampler import SAMPLERS, MixtureBatch, Mixtures, Sampler, queries_present, validation_mixtures
+from querysep.training.sampler import SAMPLERS, Sampler
 from querysep.training.start import begin_from, same_embeddings
 from querysep.training.variations import vary_catalog
 
