@@ -312,11 +312,11 @@ def _mobile(
     relations = relations_of(recordings.clips[index].labels for index in members)
     apart = torch.tensor([[not relations.related(one, other) for other in clips.classes] for one in clips.classes])
     asked = [labels.index(label) for label in found]
-    validation = _validation_scenes(recordings, clips.classes, training.segment_s)
+    validation = validation_scenes(recordings, clips.classes, training.segment_s)
     return _Prepared(labels, MobileModule(network, training, teacher, asked, apart, validation), clips)
 
 
-def _validation_scenes(recordings: Recordings, classes: Sequence[str], seconds: float) -> ValidationScenes | None:
+def validation_scenes(recordings: Recordings, classes: Sequence[str], seconds: float) -> ValidationScenes | None:
     """Take up to 12 recordings of each class of the validation side; None where it has not two classes."""
     chosen = _validation_members(recordings, classes)
     if len(chosen) < 2:
