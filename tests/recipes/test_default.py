@@ -9,10 +9,11 @@ import pytest
 import torch
 from given import given
 
-from querysep.model import load_preset
+from querysep.detection.mobile import MobileDetector
+from querysep.model import load_model, load_preset
 from querysep.separation.build import build_separator
 from querysep.separation.config import CompactConfig
-from querysep.training.config import SeparatorTraining
+from querysep.training.config import DetectorTraining, SeparatorTraining
 from querysep.training.run_folder import read_config, settings_of
 from querysep.training.separator import SeparatorModule
 
@@ -36,6 +37,14 @@ def test_an_experiment_changes_settings_that_there_are(path: Path) -> None:
     changes = read_config(path)[1]
     settings = settings_of(SeparatorTraining, None, {}, reference.model_dump() | changes)
     assert path.stem == "reference" or settings != reference
+
+
+def test_the_next_weights_load_and_their_settings_are_known() -> None:
+    assert isinstance(load_model(RECIPE / "next" / "model", "cpu").detector, MobileDetector)
+    for name, kind in (("detector", DetectorTraining), ("separator", SeparatorTraining)):
+        preset, given = read_config(RECIPE / "next" / f"{name}.yaml")
+        assert preset == "mobile"
+        settings_of(kind, None, {}, given)
 
 
 @pytest.mark.parametrize(
