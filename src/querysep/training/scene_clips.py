@@ -14,10 +14,11 @@ from torch.nn import functional
 
 from querysep.anchors.relations import relations_of
 from querysep.data.recordings import Recordings
-from querysep.dsp.mixing import Bed, Beds, Play, Playback, render, sounding_frame, sounding_power
-from querysep.training.augmentations import AUGMENTATIONS, Augmentation
+from querysep.dsp.mixing import Bed, Beds, Playback, render, sounding_frame, sounding_power
+from querysep.training.augmentations import Augmentation
 from querysep.training.config import DetectorTraining
-from querysep.training.sampler import class_weights, draw_bed
+from querysep.training.sampler import draw_bed
+from querysep.training.weak_clips import ClipDraw
 
 MOST_SOUNDS = 4
 _SILENT = 1e-4
@@ -127,18 +128,10 @@ class SceneClips:
         training: DetectorTraining,
         augment: Augmentation | None = None,
     ) -> None:
-        self._recordings, self._training = recordings, training
-        self._augment = augment or AUGMENTATIONS[training.augmentation]
-        by_class: dict[str, list[int]] = {}
-        for index in members:
-            by_class.setdefault(recordings.clips[index].labels[0], []).append(index)
-        self.classes = sorted(by_class)
-        self._members = [np.array(by_class[label]) for label in self.classes]
-        self._weights = class_weights(np.array([len(indices) for indices in self._members]))
+        self._clips, self._training = ClipDraw(recordings, members, training, _LONGER, augment), training
+        self.classes, self._count = self._clips.classes, len(labels)
         origins: dict[str, int] = {}
         self._origins = np.array([origins.setdefault(clip.origin, len(origins)) for clip in recordings.clips])
-        self._time = round(training.segment_s * recordings.sample_rate)
-        self._longest, self._count = round(_LONGER * self._time), len(labels)
         self._rows = self._label_rows(recordings, members, labels)
 
     @staticmethod
@@ -175,18 +168,18 @@ class SceneClips:
             rng = np.random.default_rng([training.seed, 1, index // 2, 1 + index % 2])
             is_scene = pair.random() < training.scene_share
             if is_scene:
-                chosen = [self._draw(rng) for _ in range(rng.integers(0, MOST_SOUNDS + 1))]
+                chosen = [self._clips.clip(rng) for _ in range(rng.integers(0, MOST_SOUNDS + 1))]
             else:
                 number, both = self._draw_two(pair)
-                chosen = [both[index % 2], *(self._draw(rng) for _ in range(rng.random() < training.mix_share))]
+                chosen = [both[index % 2], *(self._clips.clip(rng) for _ in range(rng.random() < training.mix_share))]
                 group[row], origin[row] = number, int(self._origins[chosen[0]])
             level_db[row] = rng.uniform(*_LEVEL_DB)
             for place, clip in enumerate(chosen):
-                sound, play = self._read(clip, rng)
+                sound, play = self._clips.sound(clip, rng)
                 sounds.append(sound)
                 plays.append(play)
                 slots.append(MOST_SOUNDS * row + place)
-                labels.append(self._rows[self._recordings.clips[clip].labels])
+                labels.append(self._rows[self._clips.recordings.clips[clip].labels])
                 if place:
                     levels_db[row, place] = rng.uniform(*(_OTHERS_DB if is_scene else _SECOND_DB))
             has_bed = rng.random() < training.bed_share or not chosen
@@ -194,7 +187,7 @@ class SceneClips:
             if rng.random() < training.band_share:
                 cutoff_hz[row] = float(rng.choice([2_000.0, 4_000.0, 5_500.0]))
         return SceneBatch(
-            torch.stack(sounds) if sounds else torch.zeros(0, self._longest, dtype=torch.int16),
+            torch.stack(sounds) if sounds else torch.zeros(0, self._clips.longest, dtype=torch.int16),
             Playback.of(plays),
             torch.tensor(slots, dtype=torch.int64),
             levels_db,
@@ -204,27 +197,15 @@ class SceneClips:
             group,
             origin,
             cutoff_hz,
-            self._time,
-            self._recordings.sample_rate,
+            self._clips.time,
+            self._clips.recordings.sample_rate,
         )
-
-    def _draw(self, rng: np.random.Generator) -> int:
-        return int(rng.choice(self._members[rng.choice(len(self._members), p=self._weights)]))
 
     def _draw_two(self, rng: np.random.Generator) -> tuple[int, tuple[int, int]]:
         """Draw a class, and two clips of it, of different origins where there are such."""
-        number = int(rng.choice(len(self._members), p=self._weights))
-        members = self._members[number]
+        number = self._clips.number(rng)
+        members = self._clips.members[number]
         first = int(rng.choice(members))
         others = members[self._origins[members] != self._origins[first]]
         second = int(rng.choice(others if len(others) else members))
         return number, (first, second)
-
-    def _read(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Play]:
-        clip, longest = self._recordings.clips[index], self._longest
-        total = round(clip.duration_s * self._recordings.sample_rate)
-        start = int(rng.integers(0, total - longest)) if total > longest else 0
-        samples = torch.from_numpy(np.array(self._recordings.read(index, start, longest)))
-        sound = torch.zeros(longest, dtype=torch.int16)
-        sound[: len(samples)] = samples
-        return sound, self._augment(Play(max(1, len(samples))), self._time, rng, self._training)

@@ -54,6 +54,65 @@ class WeakBatch(NamedTuple):
         return waves
 
 
+class ClipDraw:
+    """Draws clips class by class, and what is heard of each.
+
+    Args:
+        recordings: clips with their sound.
+        members: which of the clips to draw from.
+        training: settings.
+        longest: times an item's length that are read of a clip at most; played faster, more of it is needed.
+        augment: how sounds are varied; None: as ``training.augmentation`` says.
+
+    Attributes:
+        recordings: as given.
+        classes: first labels of the members.
+        members: of each class.
+        time: samples of an item.
+        longest: samples that are read of a clip.
+    """
+
+    def __init__(
+        self,
+        recordings: Recordings,
+        members: Sequence[int],
+        training: DetectorTraining,
+        longest: float,
+        augment: Augmentation | None = None,
+    ) -> None:
+        self.recordings, self._training = recordings, training
+        self._augment = augment or AUGMENTATIONS[training.augmentation]
+        by_class: dict[str, list[int]] = {}
+        for index in members:
+            by_class.setdefault(recordings.clips[index].labels[0], []).append(index)
+        self.classes = sorted(by_class)
+        self.members = [np.array(by_class[label]) for label in self.classes]
+        self._weights = class_weights(np.array([len(indices) for indices in self.members]))
+        self.time = round(training.segment_s * recordings.sample_rate)
+        self.longest = round(longest * self.time)
+
+    def number(self, rng: np.random.Generator) -> int:
+        """Draw a class; return its place among the classes."""
+        return int(rng.choice(len(self.members), p=self._weights))
+
+    def clip(self, rng: np.random.Generator) -> int:
+        """Draw a class and one of its clips; return the clip's index."""
+        return int(rng.choice(self.members[self.number(rng)]))
+
+    def sound(self, index: int, rng: np.random.Generator) -> tuple[Tensor, Play]:
+        """Return a stretch of a clip, filled up with silence, shape (time,), int16, and draw how it is played.
+
+        Raises:
+            DataError: the sound cannot be read.
+        """
+        total = round(self.recordings.clips[index].duration_s * self.recordings.sample_rate)
+        start = int(rng.integers(0, total - self.longest)) if total > self.longest else 0
+        samples = torch.from_numpy(np.array(self.recordings.read(index, start, self.longest)))
+        sound = torch.zeros(self.longest, dtype=torch.int16)
+        sound[: len(samples)] = samples
+        return sound, self._augment(Play(max(1, len(samples))), self.time, rng, self._training)
+
+
 class WeakClips:
     """Batches of items for the detector; item i is the same in every run with one seed.
 
@@ -73,15 +132,8 @@ class WeakClips:
         training: DetectorTraining,
         augment: Augmentation | None = None,
     ) -> None:
-        self._recordings, self._training = recordings, training
-        self._augment = augment or AUGMENTATIONS[training.augmentation]
-        by_class: dict[str, list[int]] = {}
-        for index in members:
-            by_class.setdefault(recordings.clips[index].labels[0], []).append(index)
-        self._members = [np.array(indices) for _, indices in sorted(by_class.items())]
-        self._weights = class_weights(np.array([len(indices) for indices in self._members]))
+        self._clips, self._training = ClipDraw(recordings, members, training, 2.0, augment), training
         self._class_ids = {label: index for index, label in enumerate(labels)}
-        self._time = round(training.segment_s * recordings.sample_rate)
 
     def batch(self, indices: Sequence[int]) -> WeakBatch:
         """Return the items of some indices; there is no end of them.
@@ -96,10 +148,12 @@ class WeakClips:
             rng = np.random.default_rng([self._training.seed, 1, index])
             levels_db[row] = torch.tensor([rng.uniform(*_LEVEL_DB), rng.uniform(*_SECOND_DB)])
             for place in range(1 + int(rng.random() < self._training.mix_share)):
-                sound, play, carried = self._draw(rng)
+                clip = self._clips.clip(rng)
+                sound, play = self._clips.sound(clip, rng)
                 sounds.append(sound)
                 plays.append(play)
                 slots.append(2 * row + place)
+                carried = self._clips.recordings.clips[clip].labels
                 labels[row, [self._class_ids[label] for label in carried if label in self._class_ids]] = 1.0
         return WeakBatch(
             torch.stack(sounds),
@@ -107,18 +161,6 @@ class WeakClips:
             torch.tensor(slots),
             levels_db,
             labels,
-            self._time,
-            self._recordings.sample_rate,
+            self._clips.time,
+            self._clips.recordings.sample_rate,
         )
-
-    def _draw(self, rng: np.random.Generator) -> tuple[Tensor, Play, tuple[str, ...]]:
-        """Draw a clip; return up to twice the time of an item of it, how it is played, and its labels."""
-        members = self._members[rng.choice(len(self._members), p=self._weights)]
-        index = int(rng.choice(members))
-        clip, longest = self._recordings.clips[index], 2 * self._time
-        total = round(clip.duration_s * self._recordings.sample_rate)
-        start = int(rng.integers(0, total - longest)) if total > longest else 0
-        samples = torch.from_numpy(np.array(self._recordings.read(index, start, longest)))
-        sound = torch.zeros(longest, dtype=torch.int16)
-        sound[: len(samples)] = samples
-        return sound, self._augment(Play(max(1, len(samples))), self._time, rng, self._training), clip.labels

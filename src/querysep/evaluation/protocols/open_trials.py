@@ -8,7 +8,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, get_args
@@ -254,52 +254,32 @@ def _trial(
     facts: dict[str, str],
 ) -> Trial:
     group = stem.group if query_kind == "example" else f"{stem.group}, by {query_kind}"
-    target = stem.wave[None]
     match query_kind:
         case "example" | "three examples":
             query = audio_query(mixtures, example)
-            return Trial(
-                group,
-                stem.label,
-                query,
-                whole,
-                SAMPLE_RATE,
-                target,
-                alone=kind == "clean",
-                events=mixture.events,
-                facts=facts,
-            )
         case "span":
-            lead = stem.lead
-            query = Query.span(0.0, len(lead) / SAMPLE_RATE)
-            later, wanted = (np.concatenate((lead, wave))[None] for wave in (mixture.wave, stem.wave))
-            return Trial(
-                group,
-                stem.label,
-                query,
-                later,
-                SAMPLE_RATE,
-                wanted,
-                measured_from=len(lead),
-                may_fail=True,
-                events=mixture.events,
-                facts=facts,
-            )
+            query = Query.span(0.0, len(stem.lead) / SAMPLE_RATE)
         case "label":
             query = Query.label(stem.label)
         case "text":
             query = Query.words(stem.label.lower())
-    return Trial(
+    by_example = query_kind in {"example", "three examples"}
+    trial = Trial(
         group,
         stem.label,
         query,
         whole,
         SAMPLE_RATE,
-        target,
-        may_fail=True,
+        stem.wave[None],
+        alone=by_example and kind == "clean",
+        may_fail=not by_example,
         events=mixture.events,
         facts=facts,
     )
+    if query_kind != "span":
+        return trial
+    later, wanted = (np.concatenate((stem.lead, wave))[None] for wave in (mixture.wave, stem.wave))
+    return replace(trial, mixture=later, target=wanted, measured_from=len(stem.lead))
 
 
 def _keep(mixtures: OpenMixtures, stem: Stem, name: str, bank: TemporaryBank) -> Query:
