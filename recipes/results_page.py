@@ -13,11 +13,15 @@ from querysep.evaluation.report.tables import markdown
 
 ROOT = Path(__file__).parents[1]
 PAGE = Path("docs") / "results.md"
-_HEAD = """# Results
+_HEAD = """# Results of the bundled weights
 
-Made by `python recipes/results_page.py` from the results that are committed below `recipes/`; do not edit it, a test
-compares them. What the protocols measure is told in [evaluation.md](evaluation.md). `table.md` holds the figures of
-classes too, `results.json` beside it those of single items.
+`python recipes/results_page.py` makes this page from the results committed below `recipes/`; do not edit it. A test
+compares them. [evaluation.md](evaluation.md) explains what the protocols measure. Each section links to a table with
+the figures of single classes; `results.json` beside it has those of single items.
+
+Test-side figures decided some of what is shipped, so they flatter the weights a little:
+[recipes/default](../recipes/default/README.md#expected-figures) says where. Results of earlier weights are in
+[recipes/default/experiments](../recipes/default/experiments/README.md).
 """
 
 
@@ -40,8 +44,9 @@ def _section(results: Results, folder: Path) -> str:
     libraries = ", ".join(f"{name} {version}" for name, version in identity.libraries.items())
     seed = "" if results.seed is None else f"seed {results.seed}; "
     return (
-        f"## `{identity.protocol}`, version {identity.version}: {identity.model.name}\n\n"
-        f"Weights {identity.model.hash}; recordings {identity.data_hash}; {seed}{libraries}. "
+        f"## `{folder.name}`\n\n"
+        f"Protocol `{identity.protocol}`, version {identity.version}; model {identity.model.name}, weights "
+        f"{identity.model.hash}; recordings {identity.data_hash}; {seed}{libraries}. "
         f"All figures: [{folder}](../{folder}/table.md).\n\n"
         f"```sh\n{results.command}\n```\n\n{markdown(groups, results.headline)}"
     )
