@@ -8,11 +8,11 @@ from querysep.data.manifest import read_manifest
 
 INTRO = """# Recordings that these weights were trained on
 
-Clips of the training split, by Debian 12 package or public git repository (repository:owner/name) and licence as
+Clips of the training split, by Debian 12 package or public git repository (repository:owner/name) and license as
 the source states it. The authors are named in `/usr/share/doc/<package>/copyright` of each package; `openset build`
 writes the lists file by file, for repositories with commit and credit (`ATTRIBUTION_repositories.md`).
 
-| source | licence | clips |
+| source | license | clips |
 | --- | --- | --: |
 """
 

@@ -1,7 +1,7 @@
 """Compare two results of one protocol, row by row: python compare.py BEFORE.json AFTER.json.
 
 For each group and figure of the rows that both have: the means, their mean difference with its 95 % interval, and the
-share of answers that change nothing (|figure| below 0.05 dB: nearly all of them silent). Results of earlier weights
+share of results that change nothing (|figure| below 0.05 dB: nearly all of them silent). Results of earlier weights
 are in the history: `git show COMMIT:recipes/default/results/open/results.json`.
 """
 
@@ -18,12 +18,12 @@ FIGURES = ("sdri_db", "si_sdri_db", "clean_snr_db", "silence_sdr_db")
 
 
 def rows_of(path: Path) -> dict[tuple[object, ...], Row]:
-    """Return the rows by what was asked of which mixture."""
+    """Return the rows by query and mixture."""
     return {(row.task, row.group, row.facts.get("part"), row.facts.get("clip")): row for row in read_results(path).rows}
 
 
 before, after = (rows_of(Path(argument)) for argument in sys.argv[1:3])
-print("| group | figure | rows | before | after | difference | unchanged answers |")
+print("| group | figure | rows | before | after | difference | unchanged results |")
 print("| --- | --- | --: | --: | --: | --- | --: |")
 for group in dict.fromkeys(key[1] for key in after):
     shared = [key for key in after if key[1] == group and key in before]

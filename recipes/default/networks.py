@@ -1,7 +1,8 @@
 """Other networks than the package's: python networks.py NAME ANCHORS DETECTOR -o RUN [--config FILE ...].
 
-These are experiments (README.md); what wins is built into the package, what loses stays here. The run is that of
-`querysep train separator` but for the network, and says which in network.txt, so that compare_runs.py can load it.
+These are experiments (experiments/README.md): what wins is built into the package, what loses stays here. The run is
+that of `querysep train separator` but for the network. Its folder names the network in network.txt, so that
+compare_runs.py can load it.
 """
 
 import argparse

@@ -1,6 +1,6 @@
-"""Look at what failed in `querysep evaluate open`: python worst.py RESULTS.json DATA MODEL FOLDER.
+"""Show what failed in `querysep evaluate open`: python worst.py RESULTS.json DATA MODEL FOLDER.
 
-Takes the 30 rows with the least SDRi of mixtures of two seen classes, asks once more by the target itself and by the
+Takes the 30 rows with the least SDRi of mixtures of two seen classes, queries again by the target itself and by the
 name of its class, and writes FOLDER/worst.md and sheets of spectrograms of 10 rows each.
 """
 
@@ -27,10 +27,10 @@ MIXED_DB = 10.0
 def improvement(separator: Separator, mixture: Audio, target: Audio, query: Query) -> float:
     """Return the SDR improvement for a query; NaN where the model does not know it."""
     try:
-        answer = separator.separate(mixture, query, keep_absent=True).target
+        estimate = separator.separate(mixture, query, keep_absent=True).target
     except QueryError:
         return float("nan")
-    return snr_db(target.samples, answer.samples) - snr_db(target.samples, mixture.samples)
+    return snr_db(target.samples, estimate.samples) - snr_db(target.samples, mixture.samples)
 
 
 def cause(sdri: float, ideal: float, own: float, named: float) -> str:
