@@ -224,7 +224,9 @@ def _check_is_file(path: Path) -> None:
             raise AudioError(f"'{path}' is a folder; give one audio file.")
         if not path.exists():
             raise AudioError(f"There is no file '{path}'. Check the name and the folder.")
-        if path.is_file() and path.stat().st_size == 0:
+        if not path.is_file():
+            raise AudioError(f"'{path}' is a pipe or device, not a file. Write the sound into a file first.")
+        if path.stat().st_size == 0:
             raise AudioError(f"'{path}' is empty (0 bytes). Copy or record it again.")
         with path.open("rb"):
             pass
