@@ -11,6 +11,7 @@ import soundfile
 
 from querysep.errors import AudioError
 from querysep.io.av_decoder import AvDecoder
+from querysep.io.files import system_name
 from querysep.types import Audio, FloatArray
 
 READ_BLOCK = 65_536  # samples a channel; the result never depends on it
@@ -60,7 +61,7 @@ class AudioReader:
         self._av: AvDecoder | None = None
         self.samples: int | None = None
         try:
-            self._sound = soundfile.SoundFile(self.path)
+            self._sound = soundfile.SoundFile(system_name(self.path))
         except (soundfile.LibsndfileError, TypeError):  # TypeError: the ending .raw asks for a description
             self._open_with_av()
         else:

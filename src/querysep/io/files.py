@@ -237,6 +237,11 @@ def output_error(path: Path, error: OSError) -> OutputError:
     return OutputError(f"'{path}' cannot be written: {error.strerror or error}. Choose another output folder.")
 
 
+def system_name(path: Path) -> str | bytes:
+    """Return a path as libsndfile takes it: in bytes, which need not be UTF-8, where the system's names are bytes."""
+    return str(path) if os.name == "nt" else os.fsencode(path)
+
+
 def cut_name(name: str, most: int) -> str:
     """Return the beginning of a name that has no more than so many bytes, without half a character."""
     return os.fsencode(name)[:most].decode("utf-8", "ignore")

@@ -104,6 +104,9 @@ def add_file(
         held_out: the same.
     """
     full = found.root / path
+    if path != path.encode("utf-8", "replace").decode():  # the bytes of its name, kept as lone surrogates
+        found.leave_out(path, "unreadable", "Its name is not UTF-8. Rename it.")
+        return
     try:
         length_s = duration_s(full)
     except DataError as error:
