@@ -105,7 +105,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # a full disk, a drive that is gone: of the system, not of the program
         if error.errno is None:
             raise
-        named = "" if error.filename is None else f"'{os.fsdecode(error.filename)}': "
+        named = "" if error.filename is None else f"'{error.filename}': "
         status = _refuse(f"{named}{error.strerror or os.strerror(error.errno)}. Mend that and try again.")
         _give_up_stdout()  # it may be what is full
         return status

@@ -117,7 +117,10 @@ def write_manifest(clips: Iterable[Clip], path: Path) -> None:
 
     Args:
         clips: in the order in which they shall stand.
-        path: the JSON lines file; its folder must exist.
+        path: the JSON lines file; its folder is made.
+
+    Raises:
+        OutputError: it cannot be written.
     """
     atomic_text(path, "".join(clip.model_dump_json() + "\n" for clip in clips))
 

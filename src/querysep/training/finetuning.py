@@ -162,6 +162,6 @@ def _refuse_thin(recordings: Recordings) -> None:
         with_sound = (index for index in indices if np.abs(recordings.read(index).astype(np.int32)).max(initial=0) > 1)
         if len(indices) > 1 and len(list(islice(with_sound, 2))) < 2:
             raise DataError(
-                f"The class '{label}' has {len(indices)} clips, and fewer than two of them hold sound. A sound is asked "
-                "for by another recording of its class: add clips, or take the class out."
+                f"The class '{label}' has {len(indices)} clips, and fewer than two of them hold sound. A sound is "
+                "asked for by another recording of its class: add clips, or take the class out."
             )
