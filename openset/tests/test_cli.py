@@ -86,3 +86,13 @@ def test_help_starts_without_what_takes_seconds() -> None:
     paths = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=paths)
     assert not {"torch", "numpy", "music21", "soundfile"}.intersection(ended.stdout.split())
+
+
+@pytest.mark.parametrize("command", ["build", "render"])
+def test_a_file_in_the_place_of_the_set_is_told_before_anything_is_fetched(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("precious")
+    assert run([command, "-o", str(tmp_path / "file"), "--cache", str(tmp_path / "cache")]) == 2
+    assert "file' is not a folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

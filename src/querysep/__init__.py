@@ -1,7 +1,6 @@
 """Take one sound out of a recording: show it what you mean, get that sound and everything else."""
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -52,6 +51,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: PyTorch takes seconds to load."""
     if name == "__version__":
+        from importlib.metadata import version
+
         return version("querysep")
     if name not in _HOMES:
         raise AttributeError(f"module 'querysep' has no attribute '{name}'")

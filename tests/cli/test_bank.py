@@ -53,6 +53,8 @@ def test_a_sound_is_kept_found_asked_for_mailed_and_removed(
 
 def test_mistakes(querysep: Querysep, write_tone: WriteTone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write_tone("dog.wav")
+    querysep("bank", "search", "nosuch.wav").assert_refused("no file 'nosuch.wav'")
+    querysep("bank", "search", tmp_path / "nosuch").assert_refused("no file")
     querysep("bank", "add", "my/dog", file).assert_refused("cannot be a name")
     querysep("bank", "add", "dog", tmp_path / "none.wav").assert_refused("no file or folder")
     querysep("bank", "export", tmp_path / "x.zip").assert_refused("no sound in the bank")

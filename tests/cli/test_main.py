@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli.running import Querysep
@@ -100,3 +101,71 @@ def test_bars_are_drawn_on_terminals_only(monkeypatch: pytest.MonkeyPatch) -> No
 def test_tables_line_up(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(("name", "n"), [("a", "1"), ("longer", "100")], right=(1,))
     assert capsys.readouterr().out == "name      n\na         1\nlonger  100\n"
+
+
+def _in_a_process(code: str, *words: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code, *map(str, words)]
+    return subprocess.run(command, text=True, check=False, timeout=60, capture_output=True, **options)
+
+
+def test_ctrl_c_while_importing_is_one_line() -> None:
+    """The signal comes as soon as the first large module is asked for."""
+    ended = _in_a_process(
+        "import os, signal, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'typer': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from querysep.__main__ import main\n"
+        "main()",
+    )
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert re.fullmatch(r"querysep: interrupted[^\n]*\n", ended.stderr)
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+def test_signals_take_what_is_half_written_away(name: str, code: int, tmp_path: Path) -> None:
+    ended = _in_a_process(
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from querysep.cli import main as command\n"
+        "from querysep.io.files import OutputSet\n"
+        "def app(**_):\n"
+        "    with OutputSet() as outputs:\n"
+        "        outputs.add(Path(sys.argv[1]) / 'new' / 'a.wav')\n"
+        "        os.kill(os.getpid(), getattr(signal, sys.argv[2]))\n"
+        "command.app = app\n"
+        "command.main()",
+        tmp_path,
+        name,
+    )
+    assert ended.returncode == code
+    assert re.fullmatch(r"querysep: [^\n]*nothing half-written[^\n]*\n", ended.stderr)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
+def test_closed_streams_are_no_mistake(closed: str, tmp_path: Path) -> None:
+    words = f'"$0" -m querysep data stats {tmp_path / "none"} {closed}; echo $? > {tmp_path / "code"}'
+    ended = subprocess.run(["bash", "-c", words, sys.executable], capture_output=True, text=True, check=False)
+    assert (tmp_path / "code").read_text() == "2\n"
+    assert ended.stdout == "" and "Traceback" not in ended.stderr
+    words = f'"$0" -m querysep --version {closed}'
+    ended = subprocess.run(["bash", "-c", words, sys.executable], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+def test_a_full_stdout_is_one_line() -> None:
+    words = ["bash", "-c", '"$0" -m querysep --version > /dev/full', sys.executable]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert re.fullmatch(r"querysep: error: No space left on device[^\n]*\n", ended.stderr)
+
+
+@pytest.mark.parametrize("settings", [{"LC_ALL": "C"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}])
+def test_the_c_locale_prints_any_name(settings: dict[str, str], tmp_path: Path) -> None:
+    command: list[str | Path] = [sys.executable, "-m", "querysep", "data", "stats", tmp_path / "日本"]
+    ended = subprocess.run(command, capture_output=True, check=False, env={**os.environ, **settings})
+    assert ended.returncode == 2
+    assert re.fullmatch(rb"querysep: error: [^\n]+\n", ended.stderr)

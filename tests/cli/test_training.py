@@ -4,7 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 import torch
 from cli.running import Querysep
 from recordings import WriteTone
@@ -122,6 +124,17 @@ def test_a_folder_with_a_thin_class_is_refused(querysep: Querysep, tmp_path: Pat
     querysep("train", "finetune", "--data", tmp_path / "sounds", "-o", tmp_path / "run", "--quiet").assert_refused(
         "single clip: 'bell'.*add clips"
     )
+
+
+def test_a_class_of_two_clips_one_of_them_silent_is_refused_before_training(
+    querysep: Querysep, tmp_path: Path, write_tone: WriteTone, tiny_model: Path
+) -> None:
+    for name in ("sounds/dog/1.wav", "sounds/dog/2.wav", "sounds/bell/1.wav"):
+        write_tone(name)
+    soundfile.write(tmp_path / "sounds" / "bell" / "2.wav", np.zeros(32_000), 32_000)
+    querysep(
+        "train", "finetune", "--data", tmp_path / "sounds", "-o", tmp_path / "run", "--from", tiny_model, "--quiet"
+    ).assert_refused("'bell' has 2 clips, and fewer than two.*add clips")
 
 
 def test_finetuning_is_one_process(

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from querysep.data.manifest import Clip, read_manifest, write_manifest
-from querysep.errors import DataError
+from querysep.errors import DataError, OutputError
 
 
 def clip(**changes: object) -> Clip:
@@ -37,7 +37,7 @@ def test_a_failed_write_leaves_the_old_manifest(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "manifest.jsonl"
     write_manifest([clip()], path)
     monkeypatch.setattr(Path, "replace", refuse)
-    with pytest.raises(OSError, match="full"):
+    with pytest.raises(OutputError, match="full"):
         write_manifest([clip(), clip()], path)
     assert read_manifest(path) == [clip()]
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.jsonl"]

@@ -284,3 +284,15 @@ def test_two_processes_write_at_once_and_lose_nothing(tmp_path: Path) -> None:
     assert len(entries["shared"].sounds) == 17  # eight of each, and the one that both added, once
     assert len(bank.examples("shared", ear())) == 17
     assert np.isfinite(asked(bank, "shared", ear()).numpy()).all()
+
+
+def test_what_cannot_be_used_in_a_folder_is_left_out_and_told(bank: Bank, tmp_path: Path) -> None:
+    sound(tmp_path / "sounds" / "good.wav", 300)
+    (tmp_path / "sounds" / "bad.wav").write_text("words")
+    soundfile.write(tmp_path / "sounds" / "silent.wav", np.zeros(RATE), RATE)
+    added = bank.add("bell", [tmp_path / "sounds"], ear())
+    assert (added.sounds, added.there, len(added.warnings)) == (1, 0, 2)
+    assert "bad.wav" in added.warnings[0] and "silent.wav' is silent" in added.warnings[1]
+    (tmp_path / "sounds" / "good.wav").unlink()
+    with pytest.raises(QueryError, match="None of the 2 sounds for 'none'"):
+        bank.add("none", [tmp_path / "sounds"], ear())

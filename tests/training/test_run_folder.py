@@ -1,11 +1,13 @@
 """A run folder knows what it was begun with."""
 
+import errno
 from pathlib import Path
 
 import pytest
 import yaml
 
 from querysep.errors import ConfigError, OutputError
+from querysep.training.callbacks import write_checkpoint
 from querysep.training.config import SeparatorTraining
 from querysep.training.run_folder import (
     FREE,
@@ -141,3 +143,17 @@ def test_a_damaged_run_yaml_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("command: cooking\n")
     with pytest.raises(ConfigError, match="does not describe a run: command"):
         read_run(tmp_path)
+
+
+def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path) -> None:
+    class Full:
+        is_global_zero = True
+
+        def save_checkpoint(self, path: Path) -> None:
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device", "/tmp/else")
+
+    (tmp_path / "last.ckpt").write_bytes(b"whole")
+    with pytest.raises(OutputError, match=r"last\.ckpt' cannot be written: the disk is full"):
+        write_checkpoint(Full(), tmp_path / "last.ckpt")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("last.ckpt", b"whole")]

@@ -11,6 +11,7 @@ from typer.exceptions import Abort, TyperException
 
 from querysep.cli.terminal import progress_bar, show_paths
 from querysep.errors import QuerysepError
+from querysep.io.files import check_folder
 
 USER_CAN_MEND = 2
 INTERRUPTED = 130
@@ -51,6 +52,7 @@ def build(
     """Fetch recordings, cut and split them, render music, write the manifest; a build that was cut short goes on."""
     from openset.building import build_open_set
 
+    _check_folders(output, cache)
     with progress_bar(quiet=quiet) as progress:
         made = build_open_set(output, cache=cache or _user_cache(), progress=progress)
     if made.skipped and not quiet:
@@ -71,6 +73,7 @@ def render(
     quiet: Quiet = False,
 ) -> None:
     """Add instruments rendered from free soundfonts to a set: phrases, and scores with a stem for each part."""
+    _check_folders(output, cache)
     _render(output, cache or _user_cache(), music=music, quiet=quiet)
     show_paths([output / "manifest.jsonl"])
 
@@ -97,6 +100,12 @@ def _render(output: Path, cache: Path, *, music: bool, quiet: bool) -> None:
             pieces = render_music(output, cache=cache, progress=progress)
         typer.echo(f"{len(pieces)} excerpts of scores, {sum(len(piece.stems) for piece in pieces)} stems")
         show_paths([output / "multitrack.jsonl"])
+
+
+def _check_folders(output: Path, cache: Path | None) -> None:
+    """Refuse what cannot be written to, before a gigabyte is fetched."""
+    for folder in (output, cache or _user_cache()):
+        check_folder(folder)
 
 
 def _user_cache() -> Path:

@@ -1,5 +1,6 @@
 """``querysep bank``: the user's own sounds, kept by name and asked for as ``bank:NAME``."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from querysep.progress import Progress
     from querysep.queries.bank import Bank, Entry
     from querysep.queries.examples import Ear
+
+_LIKE_A_FILE = re.compile(r"[/\\]|\.[A-Za-z0-9]{2,5}$")
 
 _bank = typer.Typer(no_args_is_help=True, help="Keep sounds of your own, and ask for them as bank:NAME.")
 
@@ -44,9 +47,13 @@ def add(
     quiet: Quiet = False,
 ) -> None:
     """Keep sounds under a name: the first minute of each."""
+    from querysep.model import load_model
+    from querysep.queries.examples import example_files
+
+    for file in files:
+        example_files(file)
     bank = _open(place)
     bank.entries()  # before the model is loaded: a bank that cannot be read is told at once
-    from querysep.model import load_model
 
     loaded = load_model(model, device.value)
     with progress_bar(quiet=quiet) as progress:
@@ -86,6 +93,8 @@ def search(
 
     query = Query.parse(wanted)
     if query.kind == "audio" and not Path(wanted).exists():
+        if _LIKE_A_FILE.search(wanted):
+            raise QueryError(f"There is no file '{wanted}'. Check its name, or write text:WORDS to search by words.")
         query = Query.words(wanted)
     bank = _open(place)
     if not bank.entries():

@@ -61,6 +61,7 @@ def calibrate(
     from querysep.data.formats.data_set import open_recordings
     from querysep.evaluation.calibration import fit_presence
     from querysep.io.event_calibration import write_events
+    from querysep.io.files import check_folder
     from querysep.io.presence_calibration import write_presence
     from querysep.model import (
         TrainedDetector,
@@ -72,6 +73,7 @@ def calibrate(
     )
 
     folder = bundled_models().get(model, Path(model))
+    check_folder(folder)
     whole = None if holds_detector(folder) else load_model(model, device.value)
     detector = load_detector(folder) if whole is None else TrainedDetector(whole.detector, whole.labels)
     rate = detector.network.to(choose_device(device.value)).config.sample_rate

@@ -1,6 +1,5 @@
 """``querysep data``: check data sets, measure them and pack them into stores."""
 
-import json
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
@@ -68,14 +67,15 @@ def check(
     from querysep.io.files import OutputSet
 
     with OutputSet(overwrite=overwrite) as outputs:
-        part = None if json_file is None else outputs.add(json_file)
+        if json_file is not None:
+            outputs.add(json_file)
         with progress_bar(quiet=quiet) as progress:
             opened = open_recordings(
                 path, _SAMPLE_RATE, data_format=layout, audio=audio, classes=classes, progress=progress
             )
             report = check_recordings(opened, embed=embedder(model) if labels else None, progress=progress)
-        if part is not None:
-            part.write_text(_findings_json(report), encoding="utf-8")
+        if json_file is not None:
+            outputs.write(json_file, _findings_json(report))
     warn(report.warnings, quiet=quiet)
     _show_findings(report)
     if json_file is not None:
@@ -105,8 +105,9 @@ def embedder(model: str) -> "Embed":
     return vector
 
 
-def _findings_json(report: "CheckReport") -> str:
+def _findings_json(report: "CheckReport") -> bytes:
     from querysep.data.check.report import KINDS
+    from querysep.io.files import json_bytes
 
     content = {
         "clips": report.clips,
@@ -116,7 +117,7 @@ def _findings_json(report: "CheckReport") -> str:
         "counts": {kind: len(list(same)) for kind, same in groupby(report.findings, lambda one: one.kind)},
         "findings": [{"hurts": KINDS[one.kind].hurts} | asdict(one) for one in report.findings],
     }
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    return json_bytes(content, indent=1)
 
 
 def _show_findings(report: "CheckReport") -> None:
@@ -168,8 +169,10 @@ def stats(
     from querysep.data.formats.data_set import open_recordings
     from querysep.data.statistics import measure as measure_recordings
     from querysep.data.statistics import plot_classes, plot_licences, plot_spreads
-    from querysep.io.files import OutputSet
+    from querysep.io.files import OutputSet, check_folder
 
+    if output is not None:
+        check_folder(output)
     with OutputSet(overwrite=overwrite) as outputs:
         parts = {}
         if output is not None:
@@ -258,8 +261,10 @@ def pack(
     options = parse_storage_options(storage_options)
     _refuse_itself(path, store, layout)
     from querysep.data.formats.data_set import open_recordings
+    from querysep.data.store import check_location
     from querysep.data.store.packing import pack as run
 
+    check_location(store)
     with progress_bar(quiet=quiet) as progress:
         opened = open_recordings(
             path, sample_rate, data_format=layout, split=chosen, audio=audio, classes=classes, progress=progress

@@ -1,19 +1,13 @@
 """``querysep detect``: what sounds when."""
 
-import json
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from querysep.cli.options import Device, DeviceOption, ModelOption, Quiet
 from querysep.cli.terminal import print_table, progress_bar, show_paths, warn
-
-if TYPE_CHECKING:
-    from querysep.detection.events import Event
-    from querysep.detection.windows import PresenceMap
 
 
 def register(app: typer.Typer) -> None:
@@ -22,11 +16,16 @@ def register(app: typer.Typer) -> None:
 
 
 def detect(
-    audio: Annotated[Path, typer.Argument(help="The recording.", metavar="AUDIO", show_default=False)],
+    audio: Annotated[
+        Path, typer.Argument(help="The recording; - is standard input.", metavar="AUDIO", show_default=False)
+    ],
     json_file: Annotated[Path | None, typer.Option("--json", help="Write events here.", metavar="FILE")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write events here.", metavar="FILE")] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw spectrogram and presence map here (PNG).", metavar="FILE")
+        Path | None,
+        typer.Option(
+            help="Draw spectrogram and presence map here: PNG, JPEG, PDF or SVG by the name's ending.", metavar="FILE"
+        ),
     ] = None,
     threshold: Annotated[float, typer.Option(help="Presence from which on a class counts.", min=0, max=1)] = 0.5,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
@@ -35,26 +34,30 @@ def detect(
     quiet: Quiet = False,
 ) -> None:
     """Tell what sounds when: a table, or the files that are asked for."""
-    from querysep.errors import OutputError
-    from querysep.io.files import OutputSet
+    from querysep.io.files import OutputSet, json_bytes
+    from querysep.io.mixture_source import MixtureSource
     from querysep.pipeline import Detector
     from querysep.pipeline.event_table import events_csv
+    from querysep.pipeline.plots import Panel, Presence, draw, picture_format
 
     wanted = [path for path in (json_file, csv_file, plot) if path is not None]
-    if len(set(wanted)) < len(wanted):
-        raise OutputError(f"'{wanted[0]}' is asked for twice. Give --json, --csv and --plot different files.")
+    drawn_as = picture_format(plot) if plot is not None else ""
     with OutputSet(overwrite=overwrite) as outputs:
-        parts = {path: outputs.add(path) for path in wanted}
+        for path in wanted:
+            outputs.add(path)
         detector = Detector.load(model, device.value)
+        source = MixtureSource(audio)
         with progress_bar(quiet=quiet) as progress:
-            presence = detector.presence(audio, progress=progress)
+            presence = detector.presence(source, progress=progress)
         found = detector.events(presence, threshold)
         if json_file is not None:
-            _write(json_file, parts, _as_json(found).encode())
+            outputs.write(json_file, json_bytes([asdict(event) for event in found]))
         if csv_file is not None:
-            _write(csv_file, parts, events_csv(found).encode())
+            outputs.write(csv_file, events_csv(found).encode())
         if plot is not None:
-            _write(plot, parts, _as_png(audio, presence, detector.labels))
+            panel = Panel(audio.name, source.readable)
+            below = Presence(detector.labels, presence.framewise, presence.frame_s)
+            outputs.write(plot, draw([panel], below, file_format=drawn_as))
     if wanted:
         show_paths(wanted)
         return
@@ -65,22 +68,3 @@ def detect(
     )
     if not found:
         warn([f"Nothing reaches a presence of {threshold:g}. Try a lower --threshold."], quiet=quiet)
-
-
-def _write(path: Path, parts: Mapping[Path, Path], content: bytes) -> None:
-    from querysep.io.files import output_error
-
-    try:
-        parts[path].write_bytes(content)
-    except OSError as error:
-        raise output_error(path, error) from error
-
-
-def _as_png(audio: Path, presence: "PresenceMap", labels: Sequence[str]) -> bytes:
-    from querysep.pipeline.plots import Panel, Presence, draw
-
-    return draw([Panel(audio.name, audio)], Presence(labels, presence.framewise, presence.frame_s))
-
-
-def _as_json(found: "Sequence[Event]") -> str:
-    return json.dumps([asdict(event) for event in found], indent=2, ensure_ascii=False) + "\n"

@@ -125,9 +125,11 @@ def _evaluate(
     from querysep.evaluation.report.page import load_template
     from querysep.evaluation.report.results import model_facts
     from querysep.evaluation.runner import run, write
+    from querysep.io.files import check_folder
 
     given = {name: value for name, value in options.items() if value is not None}
     request = Request(protocol=protocol, data=data, model=model, options=given)
+    check_folder(output)
     load_template()  # rather now than after an hour
     facts = model_facts(model)
     with progress_bar(quiet=quiet) as progress, _engine(request, *engine, device) as where:

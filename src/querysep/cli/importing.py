@@ -28,7 +28,9 @@ def import_official(
 ) -> None:
     """Turn checkpoints of the paper's authors into a weights folder that --model takes."""
     from querysep import importing
+    from querysep.io.files import check_folder
 
+    check_folder(output)
     names = importing.read_label_csv(labels) if labels is not None else None
     with progress_bar(quiet=quiet) as progress:
         report = importing.import_official(detector, separator, output, names, progress=progress)

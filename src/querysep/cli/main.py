@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -23,11 +24,13 @@ from querysep.cli import (
     split,
     training,
 )
+from querysep.cli.terminal import print_any_name, say
 from querysep.errors import Interrupted, QuerysepError
 
 USER_CAN_MEND = 2
 INTERRUPTED = 128 + signal.SIGINT
 READER_IS_GONE = 1
+_INTERRUPTED = "querysep: interrupted; nothing half-written is left behind."
 
 app = typer.Typer(
     name="querysep",
@@ -67,37 +70,69 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Raises:
         SystemExit: always. 0 done; 2 something that the user can mend, in one line; 130 interrupted.
     """
-    signal.signal(signal.SIGTERM, _leave)
-    sys.exit(run(arguments))
+    print_any_name()
+    for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):  # Windows has no SIGHUP
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wishes
+            signal.signal(number, _leave)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _interrupt)
+    status = run(arguments)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done, and the interpreter would show where it was
+    sys.exit(status)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: what follows the program's name; by default, what the process was given.
+        arguments: what follows the program's name; by default, what the process was given. A "~" at the beginning of
+            one, or of an option's value, is the home folder, also where the shell leaves it.
 
     Returns:
         The exit code, as :func:`main` tells it. Mistakes in the program itself come out as exceptions.
     """
+    words = [_with_home(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     try:
-        status = app(args=arguments, prog_name="querysep", standalone_mode=False)
+        status = app(args=words, prog_name="querysep", standalone_mode=False)
         sys.stdout.flush()
     except QuerysepError as error:
         return _refuse(str(error))
     except TyperException as error:
         return _refuse_usage(error)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it flushes
+        _give_up_stdout()
         return READER_IS_GONE
+    except OSError as error:  # a full disk, a drive that is gone: of the system, not of the program
+        if error.errno is None:
+            raise
+        named = "" if error.filename is None else f"'{error.filename}': "
+        status = _refuse(f"{named}{error.strerror or os.strerror(error.errno)}. Mend that and try again.")
+        _give_up_stdout()  # it may be what is full
+        return status
     except Interrupted as stopped:
-        sys.stderr.write(f"querysep: {stopped}\n" if str(stopped) else "")  # of several processes one says it
+        if str(stopped):  # of several processes one says it
+            say(f"querysep: {stopped}")
         return 128 + stopped.signal_number
     except (KeyboardInterrupt, Abort):
         status = INTERRUPTED
     if status == INTERRUPTED:
-        sys.stderr.write("querysep: interrupted; nothing half-written is left behind.\n")
+        say(_INTERRUPTED)
     return status if isinstance(status, int) else 0
+
+
+def _with_home(word: str) -> str:
+    option, equals, value = word.partition("=")
+    if equals and option.startswith("--"):
+        return f"{option}={os.path.expanduser(value)}"  # noqa: PTH111 - pathlib refuses users that are not there
+    return os.path.expanduser(word)  # noqa: PTH111
+
+
+def _give_up_stdout() -> None:
+    """Send what is still to be printed nowhere, or the interpreter complains when it flushes."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _refuse_usage(error: TyperException) -> int:
@@ -112,11 +147,19 @@ def _refuse_usage(error: TyperException) -> int:
 
 def _refuse(message: str) -> int:
     """Say what was wrong in one line."""
-    sys.stderr.write(f"querysep: error: {' '.join(message.split())}\n")
+    say(f"querysep: error: {' '.join(message.split())}")
     return USER_CAN_MEND
+
+
+def _interrupt(_signal_number: int, _frame: FrameType | None) -> NoReturn:
+    """Unwind the stack at the first Ctrl-C; a second one must not stop that."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _leave(signal_number: int, _frame: FrameType | None) -> None:
     """Unwind the stack, so that whatever is half-written is taken away."""
-    os.write(2, b"querysep: terminated; nothing half-written is left behind.\n")
+    signal.signal(signal_number, signal.SIG_IGN)
+    with suppress(OSError):
+        os.write(2, b"querysep: terminated; nothing half-written is left behind.\n")
     sys.exit(128 + signal_number)

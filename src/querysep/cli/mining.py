@@ -56,16 +56,18 @@ def mine(
 ) -> None:
     """Find the anchor segments of a data set: where in each clip its classes are most present."""
     settings = _settings(stretch_s, per_clip, choice, min_score, min_purity)
+    location = output or _store(data)
     from querysep.anchors.mine import mine as run
     from querysep.anchors.miner import Miner
     from querysep.anchors.relations import relations_of
     from querysep.data.formats.data_set import open_recordings
+    from querysep.data.store import check_location
     from querysep.model import choose_device, load_detector
 
+    check_location(location)
     trained = load_detector(detector)
     with progress_bar(quiet=quiet) as progress:
         opened = open_recordings(data, trained.network.config.sample_rate, keep_test=keep_test, progress=progress)
-        location = output or _store(data)
         relations = relations_of(clip.labels for clip in opened.clips)
         here = choose_device(device if engine is EngineName.LOCAL else "cpu")
         miner = Miner(trained.network, trained.labels, relations, settings, here)

@@ -53,14 +53,18 @@ def labels(
 
     ~ stands before the number of examples where no recording is labeled with the class: the detector hears it in them.
     """
+    from querysep.io.files import check_folder
     from querysep.model import bundled_models, load_model
 
     loaded = load_model(model, "cpu")
+    folder = bundled_models().get(model, Path(model))
+    if build is not None or text:
+        check_folder(folder)
     bank = loaded.label_bank
     if build is not None:
-        bank = _build(build, loaded, bundled_models().get(model, Path(model)), quiet)
+        bank = _build(build, loaded, folder, quiet)
     if text:
-        typer.echo(_make_text(bank, bundled_models().get(model, Path(model)), encoder))
+        typer.echo(_make_text(bank, folder, encoder))
         return
     if bank is None:
         for label in sorted(loaded.labels, key=str.casefold):

@@ -36,7 +36,9 @@ class Format(StrEnum):
 Mixture = Annotated[
     Path,
     typer.Argument(
-        help="The recording: any length, sample rate and number of channels.", metavar="MIXTURE", show_default=False
+        help="The recording: any length, sample rate and number of channels; - is standard input.",
+        metavar="MIXTURE",
+        show_default=False,
     ),
 ]
 ResultsFolder = Annotated[Path, typer.Option("-o", "--output", help="Folder for the results.", metavar="DIR")]

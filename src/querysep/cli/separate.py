@@ -1,6 +1,6 @@
 """``querysep separate``: a mixture and a query in, the target and the residual out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,10 +22,9 @@ from querysep.cli.options import (
     ResultsFolder,
 )
 from querysep.cli.terminal import progress_bar, show_paths, warn
-from querysep.progress import Progress
 
 if TYPE_CHECKING:
-    from querysep.pipeline import SeparatedFiles, SeparationReport, Separator
+    from querysep.pipeline import SeparationReport
 
 
 class Combine(StrEnum):
@@ -84,15 +83,12 @@ def separate(
     quiet: Quiet = False,
 ) -> None:
     """Take the sound that the queries show out of a recording; write it and everything else."""
-    from querysep.io.files import check_output
     from querysep.pipeline import Separator
     from querysep.pipeline.to_files import plan
     from querysep.queries.query import Query
 
     queries = [Query.parse(words) for words in query]
-    if plot:
-        for place in plan(mixture, queries, output, combine.value, audio_format.value):
-            check_output(_picture_path(place.target), overwrite=overwrite)
+    plan(mixture, queries, output, combine.value, audio_format.value, plot=plot, overwrite=overwrite)  # or refuse
     with progress_bar(quiet=quiet) as progress:
         separator = Separator.load(model, device.value, bank)
         separated = separator.separate_file(
@@ -105,12 +101,12 @@ def separate(
             overwrite=overwrite,
             per_channel=per_channel,
             keep_absent=keep_absent,
+            plot=plot,
             progress=progress,
         )
-        pictures = _draw(separator, mixture, separated, progress) if plot else [None] * len(separated)
-    for files, picture in zip(separated, pictures, strict=True):
+    for files in separated:
         warn(files.report.warnings, quiet=quiet)
-        show_paths(path for path in (files.target, files.residual, files.report_path, picture) if path is not None)
+        show_paths(files.paths)
         for meaning in _meanings(files.report):
             typer.echo(meaning)
         typer.echo(f"presence score: {files.report.presence:.2f}")
@@ -124,26 +120,3 @@ def _meanings(report: "SeparationReport") -> Iterator[str]:
                 f"{example.name} {example.weight:.2f}" for example in query.examples if example.weight >= _TOLD
             )
             yield f"{query.text} means: {classes}"
-
-
-def _picture_path(target: Path) -> Path:
-    """``<stem>.target.wav`` has its picture in ``<stem>.png``."""
-    return target.with_name(target.name.removesuffix(f".target{target.suffix}") + ".png")
-
-
-def _draw(
-    separator: "Separator", mixture: Path, separated: "Sequence[SeparatedFiles]", progress: Progress
-) -> list[Path | None]:
-    """Write a picture beside the files of each separation."""
-    from querysep.io.files import atomic_bytes
-    from querysep.pipeline.plots import Panel, Presence, draw
-
-    heard = separator.detector.presence(mixture, progress=progress)
-    presence = Presence(separator.detector.labels, heard.framewise, heard.frame_s)
-    written: list[Path | None] = []
-    for files in separated:
-        picture = _picture_path(files.target)
-        panels = [Panel("Mixture", mixture), Panel("Target", files.target), Panel("Residual", files.residual)]
-        atomic_bytes(picture, draw(panels, presence))
-        written.append(picture)
-    return written

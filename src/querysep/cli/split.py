@@ -1,7 +1,7 @@
 """``querysep split``: a mixture in, a stem for everything that is found in it, and the rest."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -19,10 +19,6 @@ from querysep.cli.options import (
     ResultsFolder,
 )
 from querysep.cli.terminal import print_table, progress_bar, show_paths, warn
-from querysep.progress import Progress
-
-if TYPE_CHECKING:
-    from querysep.pipeline import Separator, SplitFiles
 
 
 def register(app: typer.Typer) -> None:
@@ -47,13 +43,11 @@ def split(
     quiet: Quiet = False,
 ) -> None:
     """Find out what is in a recording and take all of it apart: stems, the rest, and a table of what sounds when."""
-    from querysep.io.files import check_output
     from querysep.pipeline import Separator
     from querysep.pipeline.found_classes import check_level
+    from querysep.pipeline.split_to_files import plan_split
 
-    picture = output / f"{mixture.stem}.png"
-    if plot:
-        check_output(picture, overwrite=overwrite)
+    plan_split(mixture, output, audio_format.value, plot=plot, overwrite=overwrite)  # or refuse
     with progress_bar(quiet=quiet) as progress:
         separator = Separator.load(model, device.value)
         files = separator.split_file(
@@ -65,25 +59,14 @@ def split(
             format=audio_format.value,
             overwrite=overwrite,
             per_channel=per_channel,
+            plot=plot,
             progress=progress,
         )
-        if plot:
-            _draw(separator, mixture, files, picture, progress)
     warn(files.report.warnings, quiet=quiet)
-    show_paths((*files.paths, picture) if plot else files.paths)
+    show_paths(files.paths)
     if files.report.stems:
         print_table(
             ("stem", "present_s", "presence"),
             [(one.label, f"{one.present_s:.2f}", f"{one.presence:.2f}") for one in files.report.stems],
             right=(1, 2),
         )
-
-
-def _draw(separator: "Separator", mixture: Path, files: "SplitFiles", picture: Path, progress: Progress) -> None:
-    from querysep.io.files import atomic_bytes
-    from querysep.pipeline.plots import Panel, Presence, draw
-
-    heard = separator.detector.presence(mixture, progress=progress)
-    panels = [Panel("Mixture", mixture), *(Panel(label, path) for label, path in files.stems.items())]
-    presence = Presence(separator.detector.labels, heard.framewise, heard.frame_s)
-    atomic_bytes(picture, draw([*panels, Panel("Rest", files.rest)], presence))

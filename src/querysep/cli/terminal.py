@@ -1,13 +1,36 @@
 """What the commands show: a progress bar on a terminal, warnings, tables, pictures."""
 
+import codecs
+import io
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import typer
 
 from querysep.progress import Progress, silent
+
+
+def print_any_name() -> None:
+    """Make stdout and stderr take all names: bytes of a name stay what they are, other characters are escaped."""
+
+    def bytes_or_escapes(error: UnicodeError) -> tuple[str | bytes, int]:
+        try:
+            return codecs.lookup_error("surrogateescape")(error)
+        except UnicodeError:
+            return codecs.lookup_error("backslashreplace")(error)
+
+    codecs.register_error("querysep", bytes_or_escapes)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="querysep")
+
+
+def say(line: str) -> None:
+    """Print a line on stderr, if anybody can see it."""
+    with suppress(OSError, ValueError):  # closed, full, or read by a program that is gone
+        typer.echo(line, err=True)
 
 
 @contextmanager
@@ -46,7 +69,7 @@ def warn(messages: Iterable[str], *, quiet: bool = False) -> None:
     """Show warnings on stderr, one line each."""
     if not quiet:
         for message in messages:
-            typer.echo(f"querysep: warning: {' '.join(message.split())}", err=True)
+            say(f"querysep: warning: {' '.join(message.split())}")
 
 
 def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = ()) -> None:

@@ -93,6 +93,7 @@ def train_detector(
     from pydantic import TypeAdapter
 
     from querysep.detection.config import DetectorConfig
+    from querysep.io.files import check_folder
     from querysep.model import load_detector, load_preset
     from querysep.training import detector
     from querysep.training.batches import Crowd
@@ -100,6 +101,7 @@ def train_detector(
     from querysep.training.run_folder import read_run
     from querysep.training.runner import check_device
 
+    check_folder(output)
     stored = read_run(output, "detector")
     preset, training = _asked(DetectorTraining, stored, preset, config, settings)
     check_device(training)
@@ -144,6 +146,7 @@ def train_separator(
     _need_lightning()
     from pydantic import TypeAdapter
 
+    from querysep.io.files import check_folder
     from querysep.model import load_detector, load_model, load_preset
     from querysep.separation.config import SeparatorConfig
     from querysep.training import separator
@@ -152,6 +155,7 @@ def train_separator(
     from querysep.training.run_folder import read_run
     from querysep.training.runner import check_device
 
+    check_folder(output)
     stored = read_run(output, "separator")
     preset, training = _asked(SeparatorTraining, stored, preset, config, settings)
     check_device(training)
@@ -193,12 +197,14 @@ def finetune(
 ) -> None:
     """Teach a model the classes of your own recordings: a folder for each class, or any other layout."""
     _need_lightning()
+    from querysep.io.files import check_folder
     from querysep.model import load_model
     from querysep.training.finetuning import finetune as run
     from querysep.training.finetuning import finetune_settings, minutes_of
     from querysep.training.run_folder import RunRequest, read_run
     from querysep.training.runner import check_device
 
+    check_folder(output)
     stage = output / "separator"
     stored, given = read_run(stage), _pairs(settings)
     minutes = minutes or minutes_of(output) or _FINETUNE_MINUTES

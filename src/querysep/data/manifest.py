@@ -1,7 +1,5 @@
 """The clips of a data set: in memory, two million of them in some hundred megabytes, and as a file."""
 
-import os
-import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress
@@ -11,6 +9,7 @@ from typing import Literal, overload
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from querysep.errors import DataError
+from querysep.io.files import atomic_text
 
 Split = Literal["train", "validation", "test"]
 
@@ -118,19 +117,12 @@ def write_manifest(clips: Iterable[Clip], path: Path) -> None:
 
     Args:
         clips: in the order in which they shall stand.
-        path: the JSON lines file; its folder must exist.
+        path: the JSON lines file; its folder is made.
+
+    Raises:
+        OutputError: it cannot be written.
     """
-    lines = [clip.model_dump_json() + "\n" for clip in clips]
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.writelines(lines)
-        part.chmod(0o644)
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    atomic_text(path, "".join(clip.model_dump_json() + "\n" for clip in clips))
 
 
 class ClipTable(Sequence[Clip]):

@@ -253,5 +253,5 @@ def write(results: Results, protocol: Protocol, folder: Path, *, progress: Progr
     }
     with OutputSet(overwrite=True) as outputs:
         for name, content in contents.items():
-            outputs.add(folder / name).write_text(content, encoding="utf-8")
+            outputs.write(folder / name, content.encode())
     return [folder / name for name in contents]

@@ -11,6 +11,7 @@ import soundfile
 
 from querysep.errors import AudioError
 from querysep.io.av_decoder import AvDecoder
+from querysep.io.files import system_name
 from querysep.types import Audio, FloatArray
 
 READ_BLOCK = 65_536  # samples a channel; the result never depends on it
@@ -60,7 +61,7 @@ class AudioReader:
         self._av: AvDecoder | None = None
         self.samples: int | None = None
         try:
-            self._sound = soundfile.SoundFile(self.path)
+            self._sound = soundfile.SoundFile(system_name(self.path))
         except (soundfile.LibsndfileError, TypeError):  # TypeError: the ending .raw asks for a description
             self._open_with_av()
         else:
@@ -224,7 +225,9 @@ def _check_is_file(path: Path) -> None:
             raise AudioError(f"'{path}' is a folder; give one audio file.")
         if not path.exists():
             raise AudioError(f"There is no file '{path}'. Check the name and the folder.")
-        if path.is_file() and path.stat().st_size == 0:
+        if not path.is_file():
+            raise AudioError(f"'{path}' is a pipe or device, not a file. Write the sound into a file first.")
+        if path.stat().st_size == 0:
             raise AudioError(f"'{path}' is empty (0 bytes). Copy or record it again.")
         with path.open("rb"):
             pass

@@ -9,7 +9,7 @@ import numpy as np
 import soundfile
 
 from querysep.errors import AudioError, OutputError
-from querysep.io.files import OutputSet, output_error
+from querysep.io.files import OutputSet, output_error, system_name
 from querysep.types import FloatArray
 
 AudioFormat = Literal["wav", "flac"]
@@ -80,11 +80,14 @@ class AudioWriter:
         self.audio_format = check_format("wav" if name == "wave" else name, channels, sample_rate)
         self._outputs = OutputSet(overwrite=overwrite) if part is None else None
         target = self._outputs.add(self.path) if self._outputs is not None else part
+        assert target is not None
         container, subtype = ("FLAC", "PCM_24") if self.audio_format == "flac" else ("WAV", "FLOAT")
         if container == "WAV" and (expected_samples is None or expected_samples * channels * 4 > _RF64_BYTES):
             container = "RF64"
         try:
-            self._sound = soundfile.SoundFile(target, "w", sample_rate, channels, subtype, format=container)
+            self._sound = soundfile.SoundFile(
+                system_name(target), "w", sample_rate, channels, subtype, format=container
+            )
         except (soundfile.LibsndfileError, OSError) as error:
             self._abandon(error)
             raise self._write_error(error) from error

@@ -43,14 +43,15 @@ class Detector:
         """Give the framewise probabilities of every class.
 
         Args:
-            audio: a path, Audio, or an array or tensor of shape (time,) or (channel, time).
+            audio: a path ("-" for standard input), Audio, an array or tensor of shape (time,) or (channel, time), or a
+                `MixtureSource`.
             sample_rate: of an array or tensor, in Hz.
             progress: told the seconds done.
 
         Raises:
             AudioError: the recording cannot be used.
         """
-        source = MixtureSource(audio, sample_rate)
+        source = audio if isinstance(audio, MixtureSource) else MixtureSource(audio, sample_rate)
         listener = Listener(self.model, source.sample_rate)
         total_s = None if source.approximate_samples is None else source.approximate_samples / source.sample_rate
         done = 0

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from querysep.errors import AudioError
+from querysep.errors import AudioError, OutputError
 from querysep.io.audio_reader import AudioReader
 from querysep.types import Audio, FloatArray
 
@@ -30,6 +30,7 @@ RANGE_DB = 70.0
 WIDTH_INCH = 12.0
 DOTS_PER_INCH = 100
 LONGEST_LABEL = 22
+PICTURE_FORMATS = ("png", "jpg", "jpeg", "webp", "tif", "tiff", "pdf", "svg")
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,26 @@ class _Spectrogram:
     duration_s: float
 
 
-def draw(panels: Sequence[Panel], presence: Presence | None, *, top: int = 8, small: bool = False) -> bytes:
+def picture_format(path: Path) -> str:
+    """Return the format of a picture by the ending of its name.
+
+    Raises:
+        OutputError: we do not write that format.
+    """
+    ending = path.suffix.lower().removeprefix(".")
+    if ending not in PICTURE_FORMATS:
+        raise OutputError(f"'{path}' does not end in what we can draw: .{', .'.join(PICTURE_FORMATS)}.")
+    return ending
+
+
+def draw(
+    panels: Sequence[Panel],
+    presence: Presence | None,
+    *,
+    top: int = 8,
+    small: bool = False,
+    file_format: str = "png",
+) -> bytes:
     """Draw spectrograms of recordings of the same length, and the presence map below, on one time axis.
 
     Args:
@@ -78,9 +98,10 @@ def draw(panels: Sequence[Panel], presence: Presence | None, *, top: int = 8, sm
         presence: the presence map of the first recording, or None to leave it out.
         top: how many classes to show at most, those with the highest peaks.
         small: for a narrow place, such as a card of a page.
+        file_format: as `picture_format` gives it.
 
     Returns:
-        A PNG, 1200 pixels wide, or 600.
+        A picture file, 1200 pixels wide, or 600.
 
     Raises:
         AudioError: a recording cannot be read, or there is none.
@@ -101,17 +122,17 @@ def draw(panels: Sequence[Panel], presence: Presence | None, *, top: int = 8, sm
     if presence is not None and rows:
         _draw_presence(figure, axes[-1], presence, rows)
     _time_axis(axes[-1], spectrograms[0].duration_s)
-    return _png(figure)
+    return _as_file(figure, file_format)
 
 
-def _png(figure: "Figure") -> bytes:
-    """The figure as a PNG; glyphs that the font lacks become boxes without a warning."""
+def _as_file(figure: "Figure", file_format: str) -> bytes:
+    """The figure as a picture file; glyphs that the font lacks become boxes without a warning."""
     import warnings
 
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
-        figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH)
+        figure.savefig(buffer, format=file_format, dpi=DOTS_PER_INCH)
     return buffer.getvalue()
 
 
@@ -140,7 +161,8 @@ def _draw_spectrograms(
         axis.yaxis.set_major_formatter(FuncFormatter(_frequency_mark))
         axis.tick_params(labelsize=9)
         axis.set_ylabel("Frequency (Hz)", fontsize=9)
-        axis.set_title(panel.title, loc="left", fontsize=11, fontweight="bold", parse_math=False)
+        title = panel.title.encode("utf-8", "replace").decode()  # a name may hold bytes that are no UTF-8
+        axis.set_title(title, loc="left", fontsize=11, fontweight="bold", parse_math=False)
     if image is not None:
         bar = figure.colorbar(image, ax=axes, pad=0.01, aspect=40, fraction=0.05)
         bar.set_label("Level (dB re loudest spot)" if len(panels) > 1 else "Level (dB)", fontsize=9)

@@ -1,10 +1,15 @@
 """What was done, with what, how long it took, and what the user should know."""
 
 from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 
+from querysep.io.files import json_bytes
 from querysep.queries.query import QueryKind
+
+FileText = Annotated[str, SkipValidation]
+"""Text with the name of a file, whose bytes may be no UTF-8; Python holds them as lone surrogates."""
 
 
 class MixtureFacts(BaseModel):
@@ -12,7 +17,7 @@ class MixtureFacts(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    path: str | None = Field(description="the file; null for samples in memory")
+    path: FileText | None = Field(description="the file, or '-'; null for samples in memory")
     duration_s: float
     sample_rate: int = Field(description="Hz")
     channels: int
@@ -23,9 +28,9 @@ class ExampleFacts(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(description="file, span, or class of the label bank")
+    name: FileText = Field(description="file, span, or class of the label bank")
     used: bool = Field(description="whether it counts")
-    reason: str | None = Field(description="why it does not; null where it does")
+    reason: FileText | None = Field(description="why it does not; null where it does")
     weight: float = Field(
         description="how much it counts beside the query's others; for words, how surely they mean it"
     )
@@ -38,7 +43,7 @@ class QueryFacts(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: QueryKind
-    text: str = Field(description="as the user wrote it")
+    text: FileText = Field(description="as the user wrote it")
     examples_used: int = Field(description="files, spans, sounds or classes that went into the condition")
     seconds_used: float = Field(description="length of what counts in them")
     presence: float = Field(ge=0, le=1, description="how surely the mixture holds this query's sound")
@@ -64,7 +69,11 @@ class SeparationReport(BaseModel):
     keep_absent: bool = Field(description="whether a target that is not there was left as it is")
     presence: float = Field(ge=0, le=1, description="how surely the mixture holds the sound asked for")
     presence_calibrated: bool = Field(description="whether presences are probabilities, or the detector's bare opinion")
-    warnings: list[str]
+    warnings: list[FileText]
+
+    def to_json(self) -> bytes:
+        """Return what the report file holds."""
+        return json_bytes(self.model_dump(mode="json"))
 
 
 def querysep_version() -> str:

@@ -10,7 +10,6 @@ import numpy as np
 
 from querysep.errors import QueryError
 from querysep.io.audio_writer import check_format
-from querysep.io.files import check_output
 from querysep.io.mixture_source import MixtureSource, as_audio
 from querysep.model import Model, load_model
 from querysep.pipeline.detector import Detector
@@ -178,6 +177,7 @@ class Separator(Splitter):
         overwrite: bool = False,
         per_channel: bool = False,
         keep_absent: bool = False,
+        plot: bool = False,
         progress: Progress = silent,
     ) -> list[SeparatedFiles]:
         """Separate a file into files, in memory that does not grow with its duration.
@@ -186,7 +186,7 @@ class Separator(Splitter):
         combine="each" a set ``<stem>.<n>-<query name>.*`` for each. All appear together, or none.
 
         Args:
-            path: the mixture.
+            path: the mixture; "-" for standard input.
             queries: as `separate`.
             output_dir: made where it is missing.
             not_: what is to stay out of every target, as `separate`.
@@ -195,6 +195,7 @@ class Separator(Splitter):
             overwrite: whether outputs that exist may be replaced.
             per_channel: estimate a mask for each channel instead of one for all.
             keep_absent: as `separate`.
+            plot: write ``<stem>.png`` as well, the spectrograms and the presence map.
             progress: told the seconds done.
 
         Returns:
@@ -209,9 +210,7 @@ class Separator(Splitter):
         wanted, unwanted = _queries(queries, None), _unwanted(not_, None)
         source = MixtureSource(Path(path))
         audio_format = check_format(format, source.channels, source.sample_rate)
-        places = plan(Path(path), wanted, Path(output_dir), combine, audio_format)
-        for file in (file for place in places for file in place.files):
-            check_output(file, overwrite=overwrite)
+        places = plan(Path(path), wanted, Path(output_dir), combine, audio_format, plot=plot, overwrite=overwrite)
         if audio_format == "flac" and source.may_exceed_full_scale:
             check_full_scale(source)
         wishes = self._resolve(wanted, unwanted, combine, source.read_span, progress)

@@ -2,7 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from querysep.pipeline.report import MixtureFacts
+from querysep.io.files import json_bytes
+from querysep.pipeline.report import FileText, MixtureFacts
 
 
 class EventFacts(BaseModel):
@@ -29,7 +30,7 @@ class StemFacts(BaseModel):
     span_s: tuple[float, float] | None = Field(
         description="of the mixture, seconds, that it was asked for by; null where the label bank has it"
     )
-    path: str | None = Field(description="the file; null in memory")
+    path: FileText | None = Field(description="the file; null in memory")
 
 
 class SplitReport(BaseModel):
@@ -51,6 +52,10 @@ class SplitReport(BaseModel):
     stems: list[StemFacts] = Field(
         description="the most surely present first: where masks claim the same, it goes before"
     )
-    rest: str | None = Field(description="the file with everything else; null in memory")
+    rest: FileText | None = Field(description="the file with everything else; null in memory")
     events: list[EventFacts] = Field(description="by onset; also of what was found and stays in the rest")
-    warnings: list[str]
+    warnings: list[FileText]
+
+    def to_json(self) -> bytes:
+        """Return what the report file holds."""
+        return json_bytes(self.model_dump(mode="json"))

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from querysep.io.audio_writer import AudioFormat, AudioWriter, fit_to_flac
-from querysep.io.files import OutputSet, check_output, output_error
+from querysep.io.files import REPORT_ENDING, OutputSet, check_output
+from querysep.io.mixture_source import stem_of
+from querysep.pipeline.detector import Detector
 from querysep.pipeline.event_table import events_csv
 from querysep.pipeline.found_classes import slugs
 from querysep.pipeline.one_pass import Piece
 from querysep.pipeline.split import SplitJob, rest_of
 from querysep.pipeline.split_report import SplitReport
+from querysep.pipeline.to_files import draw_results
 from querysep.types import FloatArray
 
 
@@ -24,6 +27,7 @@ class SplitFiles:
         events: the table of what is present when.
         report_path: the report as JSON.
         report: the same.
+        picture: None if none was wanted.
     """
 
     stems: dict[str, Path]
@@ -31,31 +35,50 @@ class SplitFiles:
     events: Path
     report_path: Path
     report: SplitReport
+    picture: Path | None = None
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """All files."""
-        return (*self.stems.values(), self.rest, self.events, self.report_path)
+        files = (*self.stems.values(), self.rest, self.events, self.report_path, self.picture)
+        return tuple(path for path in files if path is not None)
 
 
-def fixed_names(base: Path, audio_format: AudioFormat) -> tuple[Path, Path, Path]:
-    """Name rest, events and report: what is written whatever is found.
+@dataclass(frozen=True)
+class SplitPlace:
+    """Where the files of one split go, but for the stems: ``<stem>.rest.wav`` and so on."""
 
-    Args:
-        base: folder and stem of the mixture's name.
-        audio_format: "wav" or "flac".
+    rest: Path
+    events: Path
+    report: Path
+    picture: Path | None
+
+
+def plan_split(mixture: Path, folder: Path, audio_format: AudioFormat, *, plot: bool, overwrite: bool) -> SplitPlace:
+    """Name what is written whatever is found.
+
+    Raises:
+        OutputError: one of the files cannot be put there.
     """
-    names = (f"{base.name}.{ending}" for ending in (f"rest.{audio_format}", "events.csv", "report.json"))
-    rest, events, report = (base.with_name(name) for name in names)
-    return rest, events, report
+    base = stem_of(mixture)
+    place = SplitPlace(
+        folder / f"{base}.rest.{audio_format}",
+        folder / f"{base}.events.csv",
+        folder / f"{base}{REPORT_ENDING}",
+        folder / f"{base}.png" if plot else None,
+    )
+    for file in (place.rest, place.events, place.report, place.picture):
+        if file is not None:
+            check_output(file, overwrite=overwrite)
+    return place
 
 
-def write_split(job: SplitJob, base: Path, audio_format: AudioFormat, *, overwrite: bool) -> SplitFiles:
+def write_split(job: SplitJob, place: SplitPlace, audio_format: AudioFormat, *, overwrite: bool) -> SplitFiles:
     """Run a job that has listened into its files.
 
     Args:
         job: not run yet.
-        base: folder and stem of the mixture's name.
+        place: of the files that are written whatever is found.
         audio_format: "wav" or "flac".
         overwrite: whether files that exist may be replaced.
 
@@ -64,13 +87,13 @@ def write_split(job: SplitJob, base: Path, audio_format: AudioFormat, *, overwri
         OutputError: a file exists or cannot be written; none appears then.
     """
     short = slugs([part.group.label for part in job.parts])
-    stems = {label: base.with_name(f"{base.name}.{slug}.{audio_format}") for label, slug in short.items()}
-    rest, events, report_path = fixed_names(base, audio_format)
+    base = place.report.name.removesuffix(REPORT_ENDING)
+    stems = {label: place.rest.with_name(f"{base}.{slug}.{audio_format}") for label, slug in short.items()}
     for path in stems.values():
         check_output(path, overwrite=overwrite)
     with OutputSet(overwrite=overwrite) as outputs:
-        sounds = [*stems.values(), rest]
-        parts = {path: outputs.add(path) for path in (*sounds, events, report_path)}
+        sounds = [*stems.values(), place.rest]
+        parts = {path: outputs.add(path) for path in sounds}
         limited = 0
         with ExitStack() as stack:
             source = job.source
@@ -92,10 +115,13 @@ def write_split(job: SplitJob, base: Path, audio_format: AudioFormat, *, overwri
                 limited += count
                 for writer, one in zip(writers, samples, strict=True):
                     writer.write(one)
-        report = job.report([str(path) for path in stems.values()], str(rest), limited)
-        _write_text(parts[events], events, events_csv(job.events))
-        _write_text(parts[report_path], report_path, report.model_dump_json(indent=2) + "\n")
-    return SplitFiles(stems, rest, events, report_path, report)
+        report = job.report([str(path) for path in stems.values()], str(place.rest), limited)
+        outputs.write(place.events, events_csv(job.events).encode())
+        outputs.write(place.report, report.to_json())
+        if place.picture is not None:
+            drawn = {label: parts[path] for label, path in stems.items()} | {"Rest": parts[place.rest]}
+            draw_results(Detector(job.model), job.source, {place.picture: drawn}, outputs, job.progress)
+    return SplitFiles(stems, place.rest, place.events, place.report, report, place.picture)
 
 
 def _shares(piece: Piece, audio_format: AudioFormat) -> tuple[list[FloatArray], int]:
@@ -109,10 +135,3 @@ def _shares(piece: Piece, audio_format: AudioFormat) -> tuple[list[FloatArray], 
         stems.append(stem)
         limited += count
     return [*stems, left], limited
-
-
-def _write_text(part: Path, name: Path, text: str) -> None:
-    try:
-        part.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise output_error(name, error) from error

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from querysep.io.audio_writer import check_format
-from querysep.io.files import check_output
 from querysep.io.mixture_source import MixtureSource
 from querysep.model import Model
 from querysep.pipeline.found_classes import Level
 from querysep.pipeline.split import MAX_STEMS, THRESHOLD, Split, SplitJob, SplitWishes, split_in_memory
-from querysep.pipeline.split_to_files import SplitFiles, fixed_names, write_split
+from querysep.pipeline.split_to_files import SplitFiles, plan_split, write_split
 from querysep.pipeline.to_files import check_full_scale
 from querysep.progress import Progress, silent
 
@@ -69,6 +68,7 @@ class Splitter:
         format: str = "wav",
         overwrite: bool = False,
         per_channel: bool = False,
+        plot: bool = False,
         progress: Progress = silent,
     ) -> SplitFiles:
         """Find what is in a file and take all of it apart into files, in memory that does not grow with its duration.
@@ -77,7 +77,7 @@ class Splitter:
         ``<stem>.report.json``. All appear together, or none.
 
         Args:
-            path: the mixture.
+            path: the mixture; "-" for standard input.
             output_dir: made where it is missing.
             level: as `split`.
             threshold: as `split`.
@@ -85,6 +85,7 @@ class Splitter:
             format: "wav" (32-bit float) or "flac" (24-bit).
             overwrite: whether outputs that exist may be replaced.
             per_channel: as `split`.
+            plot: write ``<stem>.png`` as well, the spectrograms and the presence map.
             progress: told the seconds done.
 
         Raises:
@@ -96,11 +97,9 @@ class Splitter:
         wishes = SplitWishes(level, threshold, max_stems, per_channel)
         source = MixtureSource(Path(path))
         audio_format = check_format(format, source.channels, source.sample_rate)
-        base = Path(output_dir) / Path(path).stem
-        for file in fixed_names(base, audio_format):
-            check_output(file, overwrite=overwrite)
+        place = plan_split(Path(path), Path(output_dir), audio_format, plot=plot, overwrite=overwrite)
         if audio_format == "flac" and source.may_exceed_full_scale:
             check_full_scale(source)
         job = SplitJob(self.model, source, wishes, started, progress)
         job.listen()
-        return write_split(job, base, audio_format, overwrite=overwrite)
+        return write_split(job, place, audio_format, overwrite=overwrite)

@@ -1,5 +1,6 @@
 """From a separation to its files: all of them, or none."""
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,37 +9,56 @@ import numpy as np
 
 from querysep.errors import AudioError
 from querysep.io.audio_writer import AudioFormat, AudioWriter, fit_to_flac
-from querysep.io.files import OutputSet, output_error
-from querysep.io.mixture_source import MixtureSource
+from querysep.io.files import REPORT_ENDING, OutputSet, check_output
+from querysep.io.mixture_source import MixtureSource, stem_of
+from querysep.pipeline.detector import Detector
 from querysep.pipeline.job import Job
 from querysep.pipeline.one_pass import Piece
+from querysep.pipeline.plots import Panel, Presence, draw
 from querysep.pipeline.report import SeparationReport
 from querysep.pipeline.wishes import Combine
+from querysep.progress import Progress
 from querysep.queries.query import Query
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the files of one separation go."""
+    """Where the files of one separation go; the picture only if one is wanted."""
 
     target: Path
     residual: Path
     report: Path
+    picture: Path | None
 
     @property
-    def files(self) -> tuple[Path, Path, Path]:
-        """All three."""
-        return self.target, self.residual, self.report
+    def files(self) -> tuple[Path, ...]:
+        """All of them."""
+        return (self.target, self.residual, self.report, *([] if self.picture is None else [self.picture]))
 
 
 @dataclass(frozen=True)
 class SeparatedFiles:
-    """The three files of one separation, and the report that one of them holds."""
+    """The files of one separation, and the report that one of them holds.
+
+    Attributes:
+        target: what was asked for.
+        residual: everything else.
+        report_path: the report as JSON.
+        report: the same.
+        picture: None if none was wanted.
+    """
 
     target: Path
     residual: Path
     report_path: Path
     report: SeparationReport
+    picture: Path | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All files."""
+        files = (self.target, self.residual, self.report_path, self.picture)
+        return tuple(path for path in files if path is not None)
 
 
 @dataclass
@@ -58,19 +78,36 @@ class _Pair:
         self.residual.write(piece.mixture - target)
 
 
-def plan(mixture: Path, queries: list[Query], folder: Path, combine: Combine, audio_format: AudioFormat) -> list[Place]:
-    """Name the outputs: ``<stem>.target.wav`` and so on, or ``<stem>.<n>-<query name>.target.wav`` for "each"."""
-    bases = [mixture.stem]
+def plan(
+    mixture: Path,
+    queries: list[Query],
+    folder: Path,
+    combine: Combine,
+    audio_format: AudioFormat,
+    *,
+    plot: bool,
+    overwrite: bool,
+) -> list[Place]:
+    """Name the outputs: ``<stem>.target.wav`` and so on, or ``<stem>.<n>-<query name>.target.wav`` for "each".
+
+    Raises:
+        OutputError: one of them cannot be put there.
+    """
+    bases = [stem_of(mixture)]
     if combine == "each" and len(queries) > 1:
-        bases = [f"{mixture.stem}.{number}-{query.name}" for number, query in enumerate(queries, 1)]
-    return [
+        bases = [f"{bases[0]}.{number}-{query.name}" for number, query in enumerate(queries, 1)]
+    places = [
         Place(
             folder / f"{base}.target.{audio_format}",
             folder / f"{base}.residual.{audio_format}",
-            folder / f"{base}.report.json",
+            folder / f"{base}{REPORT_ENDING}",
+            folder / f"{base}.png" if plot else None,
         )
         for base in bases
     ]
+    for file in (file for place in places for file in place.files):
+        check_output(file, overwrite=overwrite)
+    return places
 
 
 def check_full_scale(source: MixtureSource) -> None:
@@ -122,12 +159,44 @@ def write_files(job: Job, places: list[Place], audio_format: AudioFormat, *, ove
                     pair.write(piece, index)
         reports = job.reports([pair.limited for pair in pairs])
         for place, report in zip(places, reports, strict=True):
-            _write_report(parts[place.report], place.report, report)
-    return [SeparatedFiles(*place.files, report) for place, report in zip(places, reports, strict=True)]
+            outputs.write(place.report, report.to_json())
+        draw_results(
+            Detector(job.model),
+            job.source,
+            {
+                place.picture: {"Target": parts[place.target], "Residual": parts[place.residual]}
+                for place in places
+                if place.picture is not None
+            },
+            outputs,
+            job.progress,
+        )
+    return [
+        SeparatedFiles(place.target, place.residual, place.report, report, place.picture)
+        for place, report in zip(places, reports, strict=True)
+    ]
 
 
-def _write_report(part: Path, name: Path, report: SeparationReport) -> None:
-    try:
-        part.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise output_error(name, error) from error
+def draw_results(
+    detector: Detector,
+    source: MixtureSource,
+    pictures: Mapping[Path, Mapping[str, Path]],
+    outputs: OutputSet,
+    progress: Progress,
+) -> None:
+    """Draw a mixture above what was made of it.
+
+    Args:
+        detector: gives the presence map below.
+        source: the mixture.
+        pictures: for each picture to write, the recordings to draw and their titles.
+        outputs: takes the pictures.
+        progress: told the seconds done.
+    """
+    if not pictures:
+        return
+    heard = detector.presence(source, progress=progress)
+    presence = Presence(detector.labels, heard.framewise, heard.frame_s)
+    for picture, results in pictures.items():
+        panels = [Panel("Mixture", source.readable), *(Panel(title, file) for title, file in results.items())]
+        outputs.write(picture, draw(panels, presence))

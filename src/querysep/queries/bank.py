@@ -123,8 +123,12 @@ class Bank:
             paths: files, or folders of files.
             ear: hears whether there is something in them.
 
+        Returns:
+            What was added; the warnings name the files of folders that cannot be used and were left out.
+
         Raises:
-            QueryError: the name may not be, there is no such file, or one cannot be read or is silent.
+            QueryError: the name may not be, there is no such file, a file that is named cannot be used, or nothing in a
+                folder can.
             DataError: the bank cannot be written.
         """
         entries = {entry.name.casefold(): entry for entry in self.entries()}
@@ -136,18 +140,28 @@ class Bank:
         sounds: dict[str, KeptSound] = {}
         heard: dict[str, Example] = {}
         warnings: list[str] = []
+        skipped: list[str] = []
+        named = {Path(path) for path in paths}
         for done, file in enumerate(files):
             ear.progress(done, len(files), "reading sounds")
-            sound, too_long = _kept(file, spelt, now)
+            try:
+                sound, too_long = _kept(file, spelt, now)
+                if sound.key not in there:
+                    heard[sound.key] = hear_sound(sound.audio, str(file), ear)
+                    sounds[sound.key] = sound
+                    warnings += heard[sound.key].warnings
+            except QueryError as error:
+                if file in named:
+                    raise
+                skipped.append(f"Skipped a sound: {error}")
+                continue
             warnings += [too_long] if too_long else []
-            if sound.key not in there:
-                heard[sound.key] = hear_sound(sound.audio, str(file), ear)
-                sounds[sound.key] = sound
-                warnings += heard[sound.key].warnings
+        if len(skipped) == len(files):
+            raise QueryError(f"None of the {len(files)} sounds for '{spelt}' can be used. The last: {skipped[-1]}")
         if sounds:
             self._tables.append(list(sounds.values()))
             self._tables.keep_embeddings(detector_hash(ear.detector), heard)
-        return Added(spelt, len(sounds), len(files) - len(sounds), tuple(warnings))
+        return Added(spelt, len(sounds), len(files) - len(skipped) - len(sounds), (*skipped, *warnings))
 
     def examples(self, name: str, ear: Ear) -> list[Example]:
         """Give the sounds of an entry as embedded examples.

@@ -1,5 +1,6 @@
 """From files, sounds and spans to embedded examples; what is silent or unlike the rest of an example does not count."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from querysep.detection.network import DetectorNetwork
 from querysep.detection.windows import embed_and_profile
 from querysep.errors import AudioError, QueryError
 from querysep.io.audio_reader import AUDIO_ENDINGS, read_audio
+from querysep.io.files import results_among
 from querysep.progress import Progress, silent
 from querysep.queries.condition import Example
 from querysep.queries.outliers import outliers
@@ -161,6 +163,11 @@ def example_files(path: Path) -> list[Path]:
 
 
 def _audio_below(folder: Path) -> Iterator[Path]:
-    for file in folder.rglob("*"):
-        if file.suffix.lower() in AUDIO_ENDINGS and not file.name.startswith(".") and file.is_file():
-            yield file
+    """Give all but hidden files and what we wrote ourselves: results may lie in the folder of the examples."""
+    for below, _, names in os.walk(folder):
+        results = results_among(names)
+        for name in names:
+            file = Path(below, name)
+            is_audio = file.suffix.lower() in AUDIO_ENDINGS
+            if is_audio and name not in results and not name.startswith(".") and file.is_file():
+                yield file

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from querysep.errors import QueryError
+from querysep.io.files import cut_name
 from querysep.types import Audio
 
 QueryKind = Literal["audio", "span", "label", "text", "bank"]
@@ -153,7 +154,7 @@ class Query:
 
     @property
     def name(self) -> str:
-        """A short name that is safe in a file name: letters, digits, dot, dash and underscore."""
+        """A name of at most 60 bytes that is safe in a file name: letters, digits, dot, dash and underscore."""
         example = self.paths[0].stem if self.paths else "audio"
         raw = example if self.kind == "audio" else self.text.replace(":", "-")
-        return re.sub(r"[^\w.-]+", "-", raw).strip("-.")[:60] or self.kind
+        return cut_name(re.sub(r"[^\w.-]+", "-", raw).strip("-."), 60) or self.kind

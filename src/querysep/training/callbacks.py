@@ -1,5 +1,6 @@
 """What happens beside the steps of a training: its progress, validation, checkpoints, and an end that was asked for."""
 
+import io
 import math
 import signal
 import threading
@@ -14,11 +15,28 @@ import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from querysep.errors import DataError
+from querysep.io.files import atomic_bytes, output_error
 from querysep.progress import Progress
 from querysep.training.config import TrainingConfig
 
 BEST_NAME, LAST_NAME = "best.pt", "last.ckpt"
 _SECOND_S = 1.0
+
+
+def write_checkpoint(trainer: Any, path: Path) -> None:
+    """Write a checkpoint; the one before stays where this one cannot be written. All processes call it.
+
+    Raises:
+        OutputError: the disk is full, or the folder cannot be written to.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        trainer.save_checkpoint(part)
+        if trainer.is_global_zero:
+            part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise output_error(path, error) from error
 
 
 class StopRequest(Callback):
@@ -106,7 +124,7 @@ class Checkpoints(Checkpoint):
         waited_s = module.elapsed_s - self._saved_s
         if trainer.global_step % self._config.checkpoint_steps and waited_s < 60.0 * self._config.checkpoint_minutes:
             return
-        trainer.save_checkpoint(self._path)
+        write_checkpoint(trainer, self._path)
         self._saved_s = module.elapsed_s
 
 
@@ -138,9 +156,9 @@ class Validation(Callback):
         if self._best is None or counts > self._best:
             self._best, self._since = counts, 0
             if trainer.is_global_zero:
-                part = self._path.with_suffix(".part")
-                torch.save(module.averaged.module.state_dict(), part)
-                part.replace(self._path)
+                content = io.BytesIO()
+                torch.save(module.averaged.module.state_dict(), content)
+                atomic_bytes(self._path, content.getvalue())
         else:
             self._since += 1
             if self._config.patience and self._since >= self._config.patience:

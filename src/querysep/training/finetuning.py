@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from querysep.anchors.choice import MiningSettings
 from querysep.anchors.mine import mine
 from querysep.anchors.miner import Miner
 from querysep.anchors.relations import relations_of
 from querysep.data.recordings import Recordings
-from querysep.errors import ConfigError, OutputError
+from querysep.errors import ConfigError, DataError, OutputError
 from querysep.io.event_calibration import write_events
 from querysep.io.presence_calibration import write_presence
 from querysep.model import Model, TrainedDetector, load_detector, load_model
@@ -105,7 +108,7 @@ def finetune(
 
     Raises:
         ConfigError: several processes, a setting is wrong, or the run in the folder was begun with something else.
-        DataError: too little data, or the loss became NaN.
+        DataError: too little data, such as a class with sound in one clip alone, or the loss became NaN.
         OutputError: the model is there already and not of this run, or cannot be written.
     """
     if Crowd.here().size > 1:
@@ -115,6 +118,8 @@ def finetune(
         raise OutputError(f"The model '{stage / 'model'}' is there already. Give another folder.")
     own = TrainedDetector(start.detector, start.labels)
     head, training = finetune_settings(minutes, given)
+    if not training.min_clips:
+        _refuse_thin(recordings)
     request = request or RunRequest()
     begun = read_run(folder)
     if begun is not None and begun.finished_step is not None:  # its latent embeddings are what the separator knows
@@ -145,3 +150,18 @@ def finetune(
     if start.events is not None:
         write_events(weights, start.events.model_copy(update={"detector_hash": detector.hash}))
     return weights
+
+
+def _refuse_thin(recordings: Recordings) -> None:
+    """Refuse classes in which fewer than two clips hold sound: mining would leave nothing to ask for the other by."""
+    members: dict[str, list[int]] = {}
+    for index, clip in enumerate(recordings.clips):
+        if clip.split == "train" and not clip.held_out:
+            members.setdefault(clip.labels[0], []).append(index)
+    for label, indices in sorted(members.items()):
+        with_sound = (index for index in indices if np.abs(recordings.read(index).astype(np.int32)).max(initial=0) > 1)
+        if len(indices) > 1 and len(list(islice(with_sound, 2))) < 2:
+            raise DataError(
+                f"The class '{label}' has {len(indices)} clips, and fewer than two of them hold sound. A sound is "
+                "asked for by another recording of its class: add clips, or take the class out."
+            )

@@ -22,6 +22,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from querysep.errors import ConfigError, DataError, DeviceError, Interrupted, QuerysepError
+from querysep.io.files import output_error
 from querysep.model import choose_device
 from querysep.progress import Progress
 from querysep.training.batches import Crowd, Items, item_loader
@@ -33,6 +34,7 @@ from querysep.training.callbacks import (
     StopRequest,
     Validation,
     is_out_of_patience,
+    write_checkpoint,
 )
 from querysep.training.config import TrainingConfig
 from querysep.training.muon import Muon
@@ -386,9 +388,11 @@ def _fit(
     try:
         with module.stop_request.catching():
             trainer.fit(module, loader, ckpt_path=last if is_begun(folder) else None, weights_only=True)
-            trainer.save_checkpoint(last)
+            write_checkpoint(trainer, last)
     except QuerysepError as error:
         raise _without_trace(error) from error
+    except OSError as error:  # of the log, mostly
+        raise output_error(last, error) from error
     except SystemExit as error:  # Lightning's, after the second Ctrl-C
         raise KeyboardInterrupt from error
     number = module.stop_request.signal_number

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from querysep.data.manifest import ClipTable, Split
 from querysep.errors import AudioError, DataError
 from querysep.io.audio_reader import AudioReader
+from querysep.io.files import results_among
 
 ProblemKind = Literal["missing", "unreadable", "unlabelled", "row", "repeated"]
 
@@ -103,6 +104,9 @@ def add_file(
         held_out: the same.
     """
     full = found.root / path
+    if path != path.encode("utf-8", "replace").decode():  # the bytes of its name, kept as lone surrogates
+        found.leave_out(path, "unreadable", "Its name is not UTF-8. Rename it.")
+        return
     try:
         length_s = duration_s(full)
     except DataError as error:
@@ -132,7 +136,10 @@ def name_parts(path: str) -> tuple[str, str]:
 
 
 def walk(root: Path) -> Iterator[str]:
-    """Give the files below a folder, relative to it and with '/', in order; hidden ones are passed over."""
+    """Give the files below a folder, relative to it and with '/', in order.
+
+    Hidden ones, results of `separate` and `split`, and links to a folder that the link itself lies in are passed over.
+    """
     stack = [""]
     while stack:
         prefix = stack.pop()
@@ -142,14 +149,28 @@ def walk(root: Path) -> Iterator[str]:
                 inside = sorted(entries, key=lambda entry: entry.name)
         except OSError as error:
             raise DataError(f"The folder '{root / prefix}' cannot be listed: {error.strerror}.") from error
+        results = results_among(entry.name for entry in inside)
         for entry in inside:
-            if entry.name.startswith(".") or entry.name == "__MACOSX":
+            if entry.name.startswith(".") or entry.name == "__MACOSX" or entry.name in results:
                 continue
-            if entry.is_dir():
-                folders.append(f"{prefix}{entry.name}/")
+            if _is_folder(entry):
+                if not (entry.is_symlink() and _is_loop(Path(entry.path))):
+                    folders.append(f"{prefix}{entry.name}/")
             else:
                 yield prefix + entry.name
         stack.extend(reversed(folders))
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_loop(link: Path) -> bool:
+    """Whether a link leads to a folder that its own path goes through."""
+    return any(link.samefile(above) for above in link.absolute().parents)
 
 
 class FileRecordings:

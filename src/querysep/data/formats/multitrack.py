@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from querysep.data.manifest import Clip, Split
 from querysep.errors import DataError
+from querysep.io.files import atomic_text
 from querysep.types import FloatArray
 
 MULTITRACK = "multitrack.jsonl"
@@ -89,9 +90,7 @@ def write_multitracks(pieces: list[Multitrack], path: Path) -> None:
         pieces: in the order in which they shall stand.
         path: ``multitrack.jsonl``.
     """
-    part = path.with_name(path.name + ".part")
-    part.write_text("".join(piece.model_dump_json() + "\n" for piece in pieces), encoding="utf-8")
-    part.replace(path)
+    atomic_text(path, "".join(piece.model_dump_json() + "\n" for piece in pieces))
 
 
 def read_stems(piece: Multitrack, directory: Path) -> list[FloatArray]:

@@ -1,5 +1,6 @@
 """The store: clips and anchors as uncompressed Arrow IPC shards, memory-mapped; see docs/store.md."""
 
 from querysep.data.store.clips import ClipStore, is_store
+from querysep.data.store.places import check_location
 
-__all__ = ["ClipStore", "is_store"]
+__all__ = ["ClipStore", "check_location", "is_store"]

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from querysep.errors import ConfigError, DataError
-from querysep.io.files import atomic_bytes, atomic_file, output_error
+from querysep.io.files import atomic_bytes, atomic_file, check_folder, output_error
 
 Options: TypeAlias = Mapping[str, str]
 """Of S3: ``aws_access_key_id``, ``aws_region``, ...; what is not given comes from the environment (``AWS_...``)."""
@@ -72,6 +72,16 @@ def place_errors(what: str, done: str) -> Iterator[None]:
 def is_local(location: str | Path) -> bool:
     """Tell whether a place is a folder of this machine."""
     return "://" not in str(location)
+
+
+def check_location(location: str | Path) -> None:
+    """Refuse at once a store's folder that cannot be written to; an object store tells when it is used.
+
+    Raises:
+        OutputError: as `check_folder`.
+    """
+    if is_local(location):
+        check_folder(Path(location))
 
 
 def place_of(location: str | Path, options: Options | None = None) -> "Folder | Bucket":
