@@ -48,7 +48,8 @@ class Audio:
             AudioError: integer samples, more than two axes, NaN or infinite values, no samples, or channels last.
         """
         if hasattr(samples, "detach"):
-            samples = samples.detach().cpu().numpy()
+            tensor = samples.detach().cpu()
+            samples = (tensor.float() if tensor.is_floating_point() else tensor).numpy()  # numpy knows no bfloat16
         array = np.asarray(samples)
         if not np.issubdtype(array.dtype, np.floating):
             raise AudioError(

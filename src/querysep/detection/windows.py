@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from querysep.detection.network import Detection, DetectorNetwork
+from querysep.dsp.level import Silence, SoundSections, quiet_gain, swing
 
 _BATCH = 8
+_PAUSE_S = 2.0  # silence that is longer is not given to the network
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,9 @@ class PresenceStream:
     """Build a presence map from blocks, in memory that grows only with the map itself.
 
     Windows of the network's full length start every half window; the last is moved back to end with the recording.
-    Where windows overlap, frames far from a window's edge weigh more.
+    Where windows overlap, frames far from a window's edge weigh more. Silence (below -90 dBFS) at either end, or for
+    more than 2 s, has no class and is not given to the network; windows begin anew after it. A quiet recording is
+    brought up by one gain, see ``querysep.dsp.level.quiet_gain``.
     """
 
     def __init__(self, network: DetectorNetwork, device: torch.device | str = "cpu", batch: int = _BATCH) -> None:
@@ -181,18 +185,30 @@ class PresenceStream:
         config = network.config
         self._window, self._frame = config.window_time, config.frame_time
         self._stride = max(1, config.map_frames // 2) * self._frame
+        self._sections = SoundSections(1, round(_PAUSE_S * config.sample_rate))
         self._buffer = np.zeros(0, dtype=np.float32)
         self._start = 0  # of the buffer, samples
+        self._loudest = 0.0
+        self._pushed = 0
         self.waiting: list[tuple[int, NDArray[np.float32]]] = []
         self._sums: NDArray[np.float64] = np.zeros((config.classes, 64))
         self._weights: NDArray[np.float64] = np.zeros(64)
         self._clipwise: NDArray[np.float32] = np.zeros(config.classes, dtype=np.float32)
         self._tail = np.zeros(0, dtype=np.float32)  # the last window's worth of samples
-        self._windows = 0
+        self._windows = 0  # of this section of sound
 
     def push(self, samples: NDArray[np.float32]) -> None:
         """Take the next samples, shape (time,), mono at the detector's rate."""
-        self._buffer = np.concatenate((self._buffer, samples))
+        self._pushed += samples.shape[0]
+        for piece in self._sections.push(samples[None]):
+            self._add(piece)
+
+    def _add(self, piece: NDArray[np.float32] | Silence) -> None:
+        if isinstance(piece, Silence):
+            self._start = self._end_section() + piece.time
+            self._buffer, self._windows = self._buffer[:0], 0
+            return
+        self._buffer = np.concatenate((self._buffer, piece[0]))
         while self._buffer.shape[0] >= self._window:
             self._queue(self._start, self._buffer[: self._window])
             self._tail = self._buffer[: self._window]
@@ -211,11 +227,19 @@ class PresenceStream:
 
     def close(self) -> int:
         """Queue the last window and return the length of all that was pushed, samples; nothing may be pushed after."""
-        total = self._start + self._buffer.shape[0]
-        if total == 0:
+        if self._pushed == 0:
             raise ValueError("a presence map needs at least one sample")
+        for piece in self._sections.finish():
+            self._add(piece)
+        self._end_section()
+        return self._pushed
+
+    def _end_section(self) -> int:
+        """Queue the last window of a section of sound, if there is one, and return where it ends."""
+        total = self._start + self._buffer.shape[0]
         if self._windows == 0:
-            self._queue(0, self._buffer)
+            if self._buffer.shape[0]:
+                self._queue(self._start, self._buffer)
         elif total > self._start - self._stride + self._window:
             new = total - (self._start - self._stride + self._window)
             joined = np.concatenate((self._tail, self._buffer[-new:]))
@@ -225,13 +249,17 @@ class PresenceStream:
     def map_of(self, total: int) -> PresenceMap:
         """Return the map of ``total`` samples, once all windows were taken."""
         frames = -(-total // self._frame)
+        self._grow(frames)
         rate = self._network.config.sample_rate
         framewise = self._sums[:, :frames] / np.maximum(self._weights[:frames], 1e-12)
         return PresenceMap(framewise.astype(np.float32), self._frame / rate, total / rate, self._clipwise)
 
     def _queue(self, start: int, window: NDArray[np.float32]) -> None:
         self._windows += 1
-        self.waiting.append((start, window))
+        self._loudest = max(self._loudest, swing(window))
+        if self._batch and self.waiting and len(self.waiting[0][1]) != len(window):
+            self._run()
+        self.waiting.append((start, window * np.float32(quiet_gain(self._loudest))))
         if len(self.waiting) == self._batch:
             self._run()
 

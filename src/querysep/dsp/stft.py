@@ -7,7 +7,7 @@ from torch import Tensor
 
 def hann(n_fft: int, device: torch.device | None = None) -> Float[Tensor, "time"]:
     """Return the periodic Hann window of ``n_fft`` samples."""
-    return torch.hann_window(n_fft, periodic=True, device=device)
+    return torch.hann_window(n_fft, periodic=True, dtype=torch.float32, device=device)
 
 
 def stft(wave: Float[Tensor, "*batch time"], n_fft: int, hop: int) -> Complex[Tensor, "*batch freq frame"]:

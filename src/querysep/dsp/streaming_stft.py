@@ -43,7 +43,7 @@ class StreamingStft:
         self.n_fft, self.hop = n_fft, hop
         self._half = n_fft // 2
         self._window = hann(n_fft, device)
-        self._buffer = torch.zeros(channels, 0, device=device)
+        self._buffer = torch.zeros(channels, 0, dtype=torch.float32, device=device)
         self._begun = False
 
     @property
@@ -99,7 +99,7 @@ class StreamingIstft:
         self.n_fft, self.hop = n_fft, hop
         self._window = hann(n_fft, device)
         self._sum: Tensor | None = None  # (row, time) not finished yet, windowed
-        self._weight = torch.zeros(0, device=device)  # (time,) sum of the squared windows
+        self._weight = torch.zeros(0, dtype=torch.float32, device=device)  # (time,) sum of the squared windows
         self._skip = n_fft // 2  # samples before the first are the reflected ones
 
     def push(self, spectrogram: Complex[Tensor, "row freq frame"]) -> Float[Tensor, "row time"]:

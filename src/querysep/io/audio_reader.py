@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 import soundfile
 
+from querysep.dsp.downmix import StreamingDownmix
 from querysep.errors import AudioError
 from querysep.io.av_decoder import AvDecoder
 from querysep.io.files import system_name
@@ -210,12 +211,14 @@ def read_span(path: str | Path, onset_s: float, offset_s: float) -> Audio:
 
 def _collect(reader: AudioReader, start: int, wanted: float, *, mono: bool = False) -> FloatArray:
     parts: list[FloatArray] = []
+    mixer = StreamingDownmix(reader.sample_rate, reader.channels)
     for block in reader.blocks(start=start):
         part = block[:, : int(min(wanted, block.shape[1]))]
-        parts.append(part.mean(axis=0, keepdims=True, dtype=np.float32) if mono else part)
+        parts.append(mixer.push(part)[None] if mono else part)
         wanted -= block.shape[1]
         if wanted <= 0:
             break
+    parts += [mixer.finish()[None]] if mono else []
     return np.concatenate(parts, axis=1) if parts else np.zeros((reader.channels, 0), np.float32)
 
 

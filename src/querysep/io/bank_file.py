@@ -20,6 +20,7 @@ import soundfile
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from querysep.dsp.downmix import downmix
 from querysep.dsp.streaming_resampler import resample
 from querysep.errors import DataError, QueryError
 from querysep.io.files import atomic_file
@@ -62,7 +63,7 @@ class KeptSound:
         """Keep the first minute of a sound: mono, 16-bit at its own level, at most 48 kHz."""
         rate = min(audio.sample_rate, KEPT_RATE)
         start: FloatArray = audio.samples[:, : math.ceil(KEPT_S * audio.sample_rate)]
-        mono = resample(Audio(start, audio.sample_rate).mono[None], audio.sample_rate, rate)[0]
+        mono = resample(downmix(start, audio.sample_rate)[None], audio.sample_rate, rate)[0]
         scale = float(np.abs(mono).max(initial=0.0)) or 1.0
         shown = re.sub(f"[{_CONTROL}]", "?", source.encode("utf-8", "replace").decode())[:_LONGEST_SOURCE]
         return cls(name, shown, added, rate, scale, np.rint(mono / scale * _FULL_SCALE).astype(np.int16))

@@ -7,6 +7,7 @@ import numpy as np
 
 from querysep.detection.events import Event, calibrated, events
 from querysep.detection.windows import PresenceMap, PresenceStream
+from querysep.dsp.downmix import StreamingDownmix
 from querysep.dsp.streaming_resampler import StreamingResampler
 from querysep.io.mixture_source import MixtureSource
 from querysep.model import Model, load_model
@@ -101,11 +102,15 @@ class Listener:
         rate = model.detector.config.sample_rate
         self._resampler = StreamingResampler(sample_rate, rate)
         self._stream = PresenceStream(model.detector, model.device)
+        self._rate = sample_rate
+        self._downmix: StreamingDownmix | None = None
         self._heard = False
 
     def push(self, block: FloatArray) -> None:
         """Take a block of shape (channel, time) in."""
-        self._push(self._resampler.push(block.mean(axis=0, keepdims=True, dtype=np.float32)))
+        if self._downmix is None:
+            self._downmix = StreamingDownmix(self._rate, block.shape[0])
+        self._push(self._resampler.push(self._downmix.push(block)[None]))
 
     def _push(self, mono: FloatArray) -> None:
         if mono.shape[1]:
@@ -114,6 +119,8 @@ class Listener:
 
     def finish(self) -> PresenceMap:
         """Give the presence map of all blocks."""
+        if self._downmix is not None:
+            self._push(self._resampler.push(self._downmix.finish()[None]))
         self._push(self._resampler.finish())
         if not self._heard:  # so short that resampling leaves nothing
             self._stream.push(np.zeros(1, np.float32))

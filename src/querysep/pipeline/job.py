@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from querysep.dsp.level import far_over_full_scale
 from querysep.errors import AudioError
 from querysep.io.mixture_source import MixtureSource
 from querysep.model import Model
@@ -128,6 +129,8 @@ class Job:
         found = [warning for condition in (*conditions, *self.wishes.unwanted) for warning in condition.warnings]
         clash = self.wishes.clash()
         found += [clash] if clash else []
+        over = far_over_full_scale(self._pass.peak, "The mixture")
+        found += [over] if over else []
         if self._pass.is_silent:
             found.append("The mixture is silent, so the target is silent too.")
         elif presence < HARDLY_PRESENT:

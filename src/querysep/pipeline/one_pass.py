@@ -7,13 +7,14 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from querysep.dsp.level import SILENT
 from querysep.separation.long_file import separate_blocks
 from querysep.separation.mask_rule import MaskRule
 from querysep.separation.mask_stream import Gate
 from querysep.separation.network import SeparatorNetwork
 from querysep.types import FloatArray
 
-SILENT_PEAK = 1e-5  # -100 dBFS
+_LOWEST_HZ = 20.0  # what lies below, as DC, nobody hears: it stays in the residual
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ class OnePass:
 
     @property
     def is_silent(self) -> bool:
-        """Whether nothing above -100 dBFS was seen."""
-        return self.peak < SILENT_PEAK
+        """Whether nothing above -90 dBFS was seen."""
+        return self.peak < SILENT
 
     def run(self, blocks: Iterable[FloatArray]) -> Iterator[Piece]:
         """Separate all blocks.
@@ -86,6 +87,7 @@ class OnePass:
             rule=self._rule,
             per_channel=self._per_channel,
             gate=self._gate,
+            lowest_hz=_LOWEST_HZ,
         )
         for target in targets:
             yield Piece(self._take(target.shape[-1]), target)

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -10,6 +11,8 @@ from torch.nn import functional
 
 from querysep.detection.network import DetectorNetwork
 from querysep.detection.windows import lengthen
+from querysep.dsp.downmix import downmix
+from querysep.dsp.level import SILENT, quiet_gain, swing
 from querysep.dsp.stft import stft
 from querysep.io.presence_calibration import PresenceCalibration
 from querysep.model import Model
@@ -19,7 +22,6 @@ UNCALIBRATED = (
     "The model has no presence calibration of its own: the presence score is the detector's bare opinion, and a sound "
     "that is not there is not silenced. `querysep calibrate` makes one."
 )
-_SILENT_POWER = 1e-10  # mean square of samples; -100 dBFS
 _LEAST = 1e-4
 _WINDOW_S = 2.56
 _MOST_WINDOWS = 16  # in one call of the detector: bounds memory
@@ -150,17 +152,21 @@ class PresenceGate:
         self._calibration = model.presence
         self._keep = keep_absent or self._calibration is None
         centre = self._calibration.centre if self._calibration is not None else (0.0,) * vectors.shape[1]
-        self._centre = torch.tensor(centre, device=vectors.device)
+        self._centre = torch.tensor(centre, dtype=torch.float32, device=vectors.device)
         self.scores = [0.0] * len(vectors)
+        self._loudest = 0.0
 
     def __call__(self, start: int, wave: Tensor, masks: Tensor, matches: Tensor) -> Tensor:
         """Give the gains of a chunk, shape (condition, 1)."""
-        gains = torch.ones(len(self.scores), 1, device=masks.device)
-        mono = wave.mean(dim=0)
-        if float(mono.square().mean()) < _SILENT_POWER:
-            return gains
+        gains = torch.ones(len(self.scores), 1, dtype=masks.dtype, device=masks.device)
         config = self._model.separator.config
-        heard = hear_windows(self._model.detector, mono)
+        mono = downmix(wave.cpu().numpy(), config.sample_rate)
+        level = swing(mono)
+        if level < SILENT:
+            return gains
+        self._loudest = max(self._loudest, level)
+        loud = torch.from_numpy(mono * np.float32(quiet_gain(self._loudest))).to(wave.device)
+        heard = hear_windows(self._model.detector, loud)
         power = stft(wave, config.n_fft, config.hop).abs().square()
         for index, (vector, profile) in enumerate(zip(self._vectors, self._profiles, strict=True)):
             score = self._score(heard, vector, profile, power, masks[index], matches[index])

@@ -231,7 +231,7 @@ class Separator(Splitter):
         """Separate sound as it comes, in bounded memory.
 
         Args:
-            blocks: arrays or tensors of shape (time,) or (channel, time), of any length.
+            blocks: arrays or tensors of shape (time,) or (channel, time), of any length; one array is one recording.
             query: as `separate`, without spans.
             sample_rate: of the blocks (and of array queries), in Hz.
             not_: what is to stay out of the target, as `query`.
@@ -257,6 +257,8 @@ class Separator(Splitter):
         one_pass = OnePass(
             self.model.separator, asked.vectors, asked.rule, sample_rate, per_channel=per_channel, gate=gate
         )
+        if isinstance(blocks, np.ndarray) or hasattr(blocks, "detach"):
+            blocks = [blocks]
         checked = (as_audio(block, sample_rate).samples for block in blocks if np.shape(block)[-1])
         return (piece.targets[0] for piece in one_pass.run(checked))
 

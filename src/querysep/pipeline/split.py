@@ -8,12 +8,13 @@ import numpy as np
 
 from querysep.detection.events import Event
 from querysep.detection.windows import PresenceMap
+from querysep.dsp.level import SILENT, far_over_full_scale
 from querysep.errors import AudioError, ConfigError
 from querysep.io.mixture_source import MixtureSource
 from querysep.model import Model
 from querysep.pipeline.detector import Listener
 from querysep.pipeline.found_classes import FoundGroup, Level, check_level, found_groups
-from querysep.pipeline.one_pass import SILENT_PEAK, OnePass, Piece
+from querysep.pipeline.one_pass import OnePass, Piece
 from querysep.pipeline.report import MixtureFacts, querysep_version
 from querysep.pipeline.split_parts import Part, TimeGate, arranged, make_part
 from querysep.pipeline.split_report import EventFacts, SplitReport, StemFacts
@@ -105,7 +106,7 @@ class SplitJob:
             AudioError: the mixture cannot be used.
         """
         presence = self._presence()
-        if self._peak < SILENT_PEAK:
+        if self._peak < SILENT:
             return
         wishes, labels = self.wishes, self.model.labels
         groups = found_groups(presence, labels, wishes.level, wishes.threshold, calibration=self.model.events)
@@ -219,8 +220,9 @@ class SplitJob:
         )
 
     def _warnings(self, limited: int) -> list[str]:
-        told = []
-        if self._peak < SILENT_PEAK:
+        over = far_over_full_scale(self._peak, "The mixture")
+        told = [over] if over else []
+        if self._peak < SILENT:
             told.append("The mixture is silent, so there is only the rest, silent too.")
         elif not self.events:
             told.append(

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from querysep.detection.network import DetectorNetwork
 from querysep.detection.windows import embed_and_profile
+from querysep.dsp.level import far_over_full_scale
 from querysep.errors import AudioError, QueryError
 from querysep.io.audio_reader import AUDIO_ENDINGS, read_audio
 from querysep.io.files import results_among
@@ -23,6 +25,7 @@ from querysep.types import Audio
 
 MAX_EXAMPLE_S = 600.0
 _BATCH = 16
+_TINY_S = 0.1
 
 ReadSpan = Callable[[float, float], Audio]
 
@@ -118,6 +121,13 @@ def _embed(sound: Audio, name: str, ear: Ear, if_silent: str, warnings: tuple[st
     segments = cut_segments(sound, ear.detector.config.sample_rate)
     if not len(segments.waves):
         raise QueryError(if_silent)
+    over = far_over_full_scale(float(np.abs(sound.samples).max()), f"'{name}'")
+    warnings += (over,) if over else ()
+    if segments.used_s < _TINY_S:
+        warnings += (
+            f"Only {segments.used_s:.2g} s are heard in '{name}', too little to tell most sounds apart. "
+            f"Give an example of at least {_TINY_S:g} s, better of one second or more.",
+        )
     vectors, profiles = _embed_segments(torch.from_numpy(segments.waves), ear)
     alike = ~outliers(vectors.cpu())
     if not alike.all():

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from querysep.dsp.downmix import downmix
+from querysep.dsp.level import SILENT, quiet_gain, swing
 from querysep.dsp.streaming_resampler import resample
 from querysep.types import Audio, FloatArray
 
@@ -31,16 +33,21 @@ class Segments:
 def cut_segments(example: Audio, sample_rate: int) -> Segments:
     """Cut an example into segments of 2 s and leave out the silent ones.
 
-    The channels are averaged and the level is kept. Silence at both ends is cut off, since the detector was trained on
-    and anchors were embedded from sounds without it. What is left is one segment if it is at most 2 s long; else the
-    last segment is moved back to end with it. Silent is what lies below -60 dBFS (RMS), or more than 40 dB below the
-    loudest.
+    The channels are mixed by ``downmix``; a quiet example is brought up (``quiet_gain``), others keep their
+    level. Silence at both ends is cut off, since the detector was trained on and anchors were embedded from sounds
+    without it. What is left is one segment if it is at most 2 s long; else the last segment is moved back to end with
+    it. Silent is what then lies below -60 dBFS (RMS), or more than 40 dB below the loudest; and an example with nothing
+    above -90 dBFS.
 
     Args:
         example: at any rate.
         sample_rate: the detector's, in Hz.
     """
-    wave = resample(example.mono[None], example.sample_rate, sample_rate)[0]
+    wave = resample(downmix(example.samples, example.sample_rate)[None], example.sample_rate, sample_rate)[0]
+    loudest = swing(wave)
+    if loudest < SILENT:
+        wave = wave[:0]
+    wave = wave * np.float32(quiet_gain(loudest))
     size = round(SEGMENT_S * sample_rate)
     wave = _trimmed(wave, sample_rate)
     if not len(wave):

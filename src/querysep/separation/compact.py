@@ -128,7 +128,7 @@ class CompactUnet(SeparatorNetwork):
         image = rearrange(
             features, "b k (f g) (t p) -> b (k g p) f t", g=config.bins_per_band, p=config.frames_per_patch
         )
-        height = torch.linspace(-1.0, 1.0, image.shape[2], device=image.device)[None, None, :, None]
+        height = torch.linspace(-1.0, 1.0, image.shape[2], dtype=image.dtype, device=image.device)[None, None, :, None]
         image = torch.cat((image, height.expand(image.shape[0], 1, -1, image.shape[3])), dim=1)
         image = self.stem(image.contiguous(memory_format=torch.channels_last))
         images = []

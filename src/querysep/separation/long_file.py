@@ -8,6 +8,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from querysep.dsp.downmix import StreamingDownmix
+from querysep.dsp.level import BOUND, Silence, SoundSections
 from querysep.dsp.streaming_resampler import StreamingResampler
 from querysep.dsp.streaming_stft import StreamingIstft, StreamingStft
 from querysep.errors import AudioError
@@ -18,6 +20,7 @@ from querysep.separation.network import SeparatorNetwork
 from querysep.types import FloatArray
 
 LOWEST_RATE, HIGHEST_RATE = 1_000, 768_000
+_PAUSE_S = 2.0  # silence that is longer divides a recording
 _PUSH_SAMPLES = 2**19  # of all channels; longer blocks are cut, so memory is bounded by ours and not by the caller's
 _TAKE_BINS = 2**23  # complex bins in one step of the masking
 
@@ -35,6 +38,8 @@ class LongFileSeparator:
         rule: how the masks of the conditions become those of the targets; by default each gives a target.
         per_channel: estimate a mask for each channel instead of one for all.
         gate: as `MaskStream`.
+        lowest_hz: what lies below (DC, rumble that nobody hears) is in no target.
+        start: where the blocks begin in the recording, samples at its rate.
 
     Raises:
         AudioError: a rate outside 1..768 kHz.
@@ -50,11 +55,10 @@ class LongFileSeparator:
         rule: MaskRule | None = None,
         per_channel: bool = False,
         gate: Gate | None = None,
+        lowest_hz: float = 0.0,
+        start: int = 0,
     ) -> None:
-        if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
-            raise AudioError(
-                f"The sample rate must lie in {LOWEST_RATE}..{HIGHEST_RATE} Hz; got {sample_rate}. Resample it first."
-            )
+        check_rate(sample_rate)
         self._channels, self._per_channel = channels, per_channel
         self._network_device = conditions.device
         # complex tensors are incomplete on Apple's GPUs
@@ -63,8 +67,11 @@ class LongFileSeparator:
         self._targets = len(rule.targets)
         config = network.config
         self._resampler = StreamingResampler(sample_rate, config.sample_rate, channels if per_channel else 1)
-        self._masks = MaskStream(network, conditions, rule, gate)
-        self._native = NativeMask(config, sample_rate, self._device)
+        self._downmix = StreamingDownmix(sample_rate, channels)
+        self._masks = MaskStream(
+            network, conditions, rule, _later(gate, round(start * config.sample_rate / sample_rate))
+        )
+        self._native = NativeMask(config, sample_rate, self._device, lowest_hz)
         self._stft = StreamingStft(channels, self._native.n_fft, self._native.hop, self._device)
         self._istft = StreamingIstft(self._native.n_fft, self._native.hop, self._device)
         self._time = 0
@@ -87,7 +94,7 @@ class LongFileSeparator:
     def _push(self, samples: FloatArray) -> list[Tensor]:
         self._time += samples.shape[1]
         self._stft.push(torch.from_numpy(np.ascontiguousarray(samples)).to(self._device))
-        rows = samples if self._per_channel else samples.mean(axis=0, keepdims=True, dtype=np.float32)
+        rows = np.clip(samples, -BOUND, BOUND) if self._per_channel else self._downmix.push(samples)[None]
         self._estimate(self._resampler.push(rows))
         return self._apply()
 
@@ -96,6 +103,8 @@ class LongFileSeparator:
         """Give the rest of the targets, shape (target, channel, time)."""
         if self._time == 0:
             return np.zeros((self._targets, self._channels, 0), np.float32)
+        if not self._per_channel:
+            self._estimate(self._resampler.push(self._downmix.finish()[None]))
         self._estimate(self._resampler.finish())
         for mask in self._masks.finish():
             self._native.push(mask.to(self._device))
@@ -140,8 +149,12 @@ def separate_blocks(
     rule: MaskRule | None = None,
     per_channel: bool = False,
     gate: Gate | None = None,
+    lowest_hz: float = 0.0,
 ) -> Iterator[FloatArray]:
     """Separate a mixture that arrives in blocks.
+
+    Silence (below -90 dBFS) at either end, or for more than 2 s, is in no target, and the sound between is separated
+    as if it were a recording of its own; so silence around a sound changes nothing.
 
     Args:
         network: the separator, in evaluation mode.
@@ -151,6 +164,7 @@ def separate_blocks(
         rule: as `LongFileSeparator`.
         per_channel: as `LongFileSeparator`.
         gate: as `MaskStream`.
+        lowest_hz: as `LongFileSeparator`.
 
     Yields:
         Blocks of the targets, shape (target, channel, time); as many samples in all as came in.
@@ -158,20 +172,72 @@ def separate_blocks(
     Raises:
         AudioError: the rate is out of range, or the number of channels changes.
     """
+    rule = rule or MaskRule.each(conditions.shape[0])
     separator: LongFileSeparator | None = None
-    channels = 0
-    for block in blocks:
-        if separator is None:
-            channels = block.shape[0]
-            separator = LongFileSeparator(
-                network, conditions, sample_rate, channels, rule=rule, per_channel=per_channel, gate=gate
-            )
-        if block.shape[0] != channels:
-            raise AudioError(f"All blocks must have {channels} channels as the first; got one of {block.shape[0]}.")
-        ready = separator.push(block)
-        if ready.shape[-1]:
-            yield ready
+    start, channels = 0, 0
+    for piece in _sections(blocks, sample_rate):
+        if isinstance(piece, Silence):
+            ready = [separator.finish()] if separator is not None else []
+            silence = np.zeros((len(rule.targets), channels, 1), np.float32)
+            ready += [
+                silence.repeat(min(_PUSH_SAMPLES, piece.time - done), axis=-1)
+                for done in range(0, piece.time, _PUSH_SAMPLES)
+            ]
+            separator = None
+            start += piece.time
+        else:
+            channels = piece.shape[0]
+            if piece.shape[1] == 0:  # the first tells the channels
+                continue
+            if separator is None:
+                separator = LongFileSeparator(
+                    network,
+                    conditions,
+                    sample_rate,
+                    channels,
+                    rule=rule,
+                    per_channel=per_channel,
+                    gate=gate,
+                    lowest_hz=lowest_hz,
+                    start=start,
+                )
+            ready = [separator.push(piece)]
+            start += piece.shape[1]
+        yield from (part for part in ready if part.shape[-1])
     if separator is not None:
         rest = separator.finish()
         if rest.shape[-1]:
             yield rest
+
+
+def _sections(blocks: Iterable[FloatArray], sample_rate: int) -> Iterator[FloatArray | Silence]:
+    """Cut at silence; an empty piece with the recording's channels comes first."""
+    sections: SoundSections | None = None
+    channels = 0
+    for block in blocks:
+        if sections is None:
+            check_rate(sample_rate)
+            channels = block.shape[0]
+            sections = SoundSections(channels, round(_PAUSE_S * sample_rate))
+            yield block[:, :0]
+        if block.shape[0] != channels:
+            raise AudioError(f"All blocks must have {channels} channels as the first; got one of {block.shape[0]}.")
+        yield from sections.push(block)
+    if sections is not None:
+        yield from sections.finish()
+
+
+def check_rate(sample_rate: int) -> None:
+    """Refuse rates outside 1..768 kHz.
+
+    Raises:
+        AudioError: it is.
+    """
+    if not LOWEST_RATE <= sample_rate <= HIGHEST_RATE:
+        raise AudioError(
+            f"The sample rate must lie in {LOWEST_RATE}..{HIGHEST_RATE} Hz; got {sample_rate}. Resample it first."
+        )
+
+
+def _later(gate: Gate | None, samples: int) -> Gate | None:
+    return None if gate is None else lambda start, *chunk: gate(start + samples, *chunk)

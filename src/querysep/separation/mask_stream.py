@@ -133,6 +133,6 @@ class MaskStream:
         if self._tail is None:
             return mask
         frames = min(self._tail.shape[-1], mask.shape[-1])
-        share = torch.linspace(0.0, 1.0, self._tail.shape[-1], device=mask.device)[:frames]
+        share = torch.linspace(0.0, 1.0, self._tail.shape[-1], dtype=mask.dtype, device=mask.device)[:frames]
         mixed = torch.lerp(self._tail[..., :frames], mask[..., :frames], share)
         return torch.cat((mixed, mask[..., frames:]), dim=-1)

@@ -1,8 +1,11 @@
 """From the mask on the model's grid of frames and bins to that of a file's own rate."""
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
 from querysep.dsp.streaming_stft import fast_n_fft
 from querysep.separation.config import SeparatorConfig
@@ -20,19 +23,21 @@ class NativeMask:
         config: the separator's.
         sample_rate: the file's, in Hz.
         device: where to compute.
+        lowest_hz: what lies below belongs to no target.
 
     Attributes:
         n_fft: window length at the file's rate: nearly as long in seconds as the model's.
         hop: samples between frames at the file's rate: nearly as long in seconds as the model's.
     """
 
-    def __init__(self, config: SeparatorConfig, sample_rate: int, device: torch.device) -> None:
+    def __init__(self, config: SeparatorConfig, sample_rate: int, device: torch.device, lowest_hz: float = 0.0) -> None:
         self._same = sample_rate == config.sample_rate
         scale = sample_rate / config.sample_rate
         self.n_fft = config.n_fft if self._same else fast_n_fft(config.n_fft * scale)
         self.hop = min(max(1, round(config.hop * scale)), self.n_fft // 2 - 1)
         # native frame k lies at model frame k * _step / _unit
         self._step, self._unit = self.hop * config.sample_rate, config.hop * sample_rate
+        self._inaudible = math.ceil(lowest_hz * self.n_fft / sample_rate)  # bins
         self._given = 0
         self._held: Tensor | None = None  # (query, row, freq, frame), from model frame _first on
         self._first = 0
@@ -59,6 +64,8 @@ class NativeMask:
     def push(self, mask: Float[Tensor, "query row freq frame"]) -> None:
         """Take mask frames on the model's grid in."""
         native = mask if self._same else self._to_native_bins(mask)
+        if self._inaudible:
+            native = functional.pad(native[..., self._inaudible :, :], (0, 0, self._inaudible, 0))
         self._held = native if self._held is None else torch.cat((self._held, native), dim=-1)
 
     @property

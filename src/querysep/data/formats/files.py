@@ -13,6 +13,7 @@ import soxr
 from numpy.typing import NDArray
 
 from querysep.data.manifest import ClipTable, Split
+from querysep.dsp.downmix import StreamingDownmix, downmix
 from querysep.errors import AudioError, DataError
 from querysep.io.audio_reader import AudioReader
 from querysep.io.files import results_among
@@ -266,7 +267,7 @@ def read_part(
         count: samples wanted; None for all that are left.
 
     Returns:
-        Mono samples (the mean of the channels, clamped to 16 bits), shape (time,); fewer where the clip or the
+        Mono samples (the downmix of the channels, clamped to 16 bits), shape (time,); fewer where the clip or the
         recording ends.
 
     Raises:
@@ -295,7 +296,7 @@ def read_part(
     if exact:
         whole: NDArray[np.int16] = block[:, 0]
         return whole
-    return part.finish(path, block.mean(axis=1, dtype=np.float32))
+    return part.finish(path, downmix(block.T, rate))
 
 
 def read_whole(path: Path, sample_rate: int) -> NDArray[np.int16]:
@@ -306,8 +307,9 @@ def read_whole(path: Path, sample_rate: int) -> NDArray[np.int16]:
     """
     try:
         with AudioReader(path) as reader:
-            mono = np.concatenate([block.mean(axis=0, dtype=np.float32) for block in reader.blocks()])
             rate = reader.sample_rate
+            mixer = StreamingDownmix(rate, reader.channels)
+            mono = np.concatenate([*(mixer.push(block) for block in reader.blocks()), mixer.finish()])
     except AudioError as error:
         raise DataError(str(error)) from error
     return Part.of(rate, sample_rate, mono.shape[0], 0, None).finish(path, mono)
@@ -373,12 +375,14 @@ def _read_by_av(
             rate = reader.sample_rate
             part = Part.of(rate, sample_rate, round(length_s * rate), start, count)
             wanted = part.last - part.first
+            mixer = StreamingDownmix(rate, reader.channels)
             blocks: list[NDArray[np.float32]] = []
             for block in reader.blocks(start=round(begin_s * rate) + part.first):
-                blocks.append(block[:, :wanted].mean(axis=0, dtype=np.float32))
-                wanted -= blocks[-1].shape[0]
+                blocks.append(mixer.push(block[:, :wanted]))
+                wanted -= block.shape[1]
                 if wanted <= 0:
                     break
+            blocks.append(mixer.finish())
     except AudioError as error:
         raise DataError(str(error)) from error
-    return part.finish(path, np.concatenate(blocks) if blocks else np.zeros(0, np.float32))
+    return part.finish(path, np.concatenate(blocks))
