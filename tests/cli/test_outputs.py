@@ -76,8 +76,9 @@ def test_names_that_are_not_utf8(
 ) -> None:
     mixture = write_tone("a.wav").rename(tmp_path / f"{NO_UTF8}.wav")
     query = write_tone("b.wav").rename(tmp_path / f"query{NO_UTF8}.wav")
-    printed = io.BytesIO()
+    printed, told = io.BytesIO(), io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, "cp1252"))
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(told, "utf-8", write_through=True))
     print_any_name()
     out = ["-o", str(tmp_path / "語"), "--plot", "--model", str(tiny_model)]
     assert run(["separate", str(mixture), "-q", str(query), *out]) == 0
@@ -88,6 +89,7 @@ def test_names_that_are_not_utf8(
     assert run(["split", str(mixture), *out, "--overwrite"]) == 0
     assert run(["detect", str(mixture), "--plot", str(tmp_path / f"{NO_UTF8}.jpg"), *out[3:]]) == 0
     assert run(["detect", str(tmp_path / f"no{NO_UTF8}.wav"), *out[3:]]) == 2
+    assert b"/nocaf" in told.getvalue()
 
 
 def test_a_data_set_with_odd_names_and_links_in_circles(
