@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -105,7 +106,16 @@ def test_tables_line_up(capsys: pytest.CaptureFixture[str]) -> None:
 
 def _in_a_process(code: str, *words: object, **options: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code, *map(str, words)]
-    return subprocess.run(command, text=True, check=False, timeout=60, capture_output=True, **options)
+    return subprocess.run(
+        command,
+        text=True,
+        check=False,
+        timeout=60,
+        capture_output=True,
+        # what runs in the background ignores SIGINT, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **options,
+    )
 
 
 def test_ctrl_c_while_importing_is_one_line() -> None:

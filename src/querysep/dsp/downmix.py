@@ -33,7 +33,8 @@ class StreamingDownmix:
     def push(self, samples: FloatArray) -> FloatArray:
         """Take samples of shape (channel, time) in, give what is ready, shape (time,)."""
         if self._channels == 1:
-            return np.clip(samples[0], -BOUND, BOUND)
+            mono: FloatArray = np.clip(samples[0], -BOUND, BOUND)
+            return mono
         wave = np.concatenate((self._waiting, samples), axis=1)
         ready = wave.shape[1] // self._frame * self._frame
         self._waiting = wave[:, ready:]

@@ -392,6 +392,8 @@ def _fit(
     except QuerysepError as error:
         raise _without_trace(error) from error
     except OSError as error:  # of the log, mostly
+        if error.errno is None:  # not the system's
+            raise
         raise output_error(last, error) from error
     except SystemExit as error:  # Lightning's, after the second Ctrl-C
         raise KeyboardInterrupt from error
