@@ -104,6 +104,12 @@ def test_tables_line_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == "name      n\na         1\nlonger  100\n"
 
 
+def _heed_signals() -> None:
+    """What runs in the background, or below nohup, ignores some, and so would its children."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def _in_a_process(code: str, *words: object, **options: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code, *map(str, words)]
     return subprocess.run(
@@ -112,8 +118,7 @@ def _in_a_process(code: str, *words: object, **options: Any) -> subprocess.Compl
         check=False,
         timeout=60,
         capture_output=True,
-        # what runs in the background ignores SIGINT, and so would its children
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=_heed_signals,
         **options,
     )
 
